@@ -1,0 +1,65 @@
+"""Multimodal variational autoencoders whose joint posterior is a barycenter.
+
+The files, a concept each; a row imports only rows below it::
+
+    cli
+    callbacks
+    model | data | metrics | plotting
+    networks | barycenters | objectives
+    likelihoods | divergences
+    distributions
+    batch
+"""
+
+from mmvae_bary.barycenters import (
+    Barycenter,
+    GeometricBarycenter,
+    MixtureOfExperts,
+    ProductOfExperts,
+    SubsetMixture,
+    WassersteinBarycenter,
+)
+from mmvae_bary.batch import Batch
+from mmvae_bary.callbacks import (
+    CoherenceCallback,
+    LinearProbeCallback,
+    ResultsCallback,
+    SampleGridCallback,
+)
+from mmvae_bary.data import DigitsDataModule, MultimodalDataModule
+from mmvae_bary.distributions import Mixture
+from mmvae_bary.model import (
+    Modality,
+    MoEVAE,
+    MoPoEVAE,
+    MultimodalVAE,
+    MWBVAE,
+    PoEVAE,
+    WBVAE,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Barycenter",
+    "Batch",
+    "CoherenceCallback",
+    "DigitsDataModule",
+    "GeometricBarycenter",
+    "LinearProbeCallback",
+    "MWBVAE",
+    "Mixture",
+    "MixtureOfExperts",
+    "MoEVAE",
+    "MoPoEVAE",
+    "Modality",
+    "MultimodalDataModule",
+    "MultimodalVAE",
+    "PoEVAE",
+    "ProductOfExperts",
+    "ResultsCallback",
+    "SampleGridCallback",
+    "SubsetMixture",
+    "WBVAE",
+    "WassersteinBarycenter",
+]

@@ -1,0 +1,393 @@
+"""Callbacks that judge a model during and after a run, draw its samples and keep its results."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from abc import ABC, abstractmethod
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
+from torch import Tensor, nn
+
+from mmvae_bary.barycenters.subsets import powerset
+from mmvae_bary.data import MultimodalDataModule
+from mmvae_bary.distributions import Mixture, derive_seed, seeded
+from mmvae_bary.metrics import (
+    CrossModalCoherence,
+    JointCoherence,
+    LinearProbe,
+    ModalityClassifiers,
+)
+from mmvae_bary.metrics.coherence import sources
+from mmvae_bary.model import Encoding, MultimodalVAE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch.distributions import Distribution
+    from torchmetrics import Metric
+
+    from mmvae_bary.batch import Batch
+
+Representation = Literal["component", "mean"]
+
+
+class MetricCallback(Callback, ABC):
+    """Feed torchmetrics from the encodings that validation and test steps return.
+
+    Validation figures are logged as ``val/KEY``, test figures as ``KEY``. All draws are seeded by
+    the batch, so that a figure depends on the weights and the data alone, and not on how many
+    processes share the batches.
+
+    Args:
+        seed: Seed of the draws.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+        self.metrics: list[Metric] = []
+
+    @abstractmethod
+    def start(self, data: MultimodalDataModule, model: MultimodalVAE) -> list[Metric]:
+        """Make the metrics of an evaluation; called under a fixed seed."""
+
+    @abstractmethod
+    def update(self, model: MultimodalVAE, batch: Batch, encoding: Encoding) -> None:
+        """Feed the metrics a batch; called under a seed of the batch's own."""
+
+    def _start(self, trainer: Trainer, model: LightningModule) -> None:
+        assert isinstance(model, MultimodalVAE)
+        with seeded(self.seed, model.device):
+            self.metrics = self.start(_data(trainer), model)
+        for metric in self.metrics:
+            metric.to(model.device)
+
+    def _update(
+        self, trainer: Trainer, model: LightningModule, encoding: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(model, MultimodalVAE)
+        position = batch_idx * trainer.world_size + trainer.global_rank
+        with seeded(derive_seed(self.seed, position), model.device):
+            self.update(model, batch, encoding)
+
+    def _log(self, model: LightningModule, prefix: str) -> None:
+        for metric in self.metrics:
+            for key, value in metric.compute().items():
+                model.log(prefix + key, value.float())
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start(trainer, pl_module)
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start(trainer, pl_module)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._update(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._update(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._log(pl_module, "val/")
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._log(pl_module, "")
+
+
+class LinearProbeCallback(MetricCallback):
+    """Accuracy of a linear probe on the latent representation of every subset of modalities.
+
+    Args:
+        num_rows: Training tuples the probe is fitted on, drawn without replacement, the same for
+            every subset.
+        seed: Seed of the rows and of the draws.
+        representation: Of a mixture: the mean of one ``"component"`` drawn per item, as in
+            published tables, or the mixture's ``"mean"``. A Gaussian is represented by its mean.
+    """
+
+    def __init__(
+        self, num_rows: int = 500, seed: int = 0, representation: Representation = "component"
+    ) -> None:
+        super().__init__(seed)
+        self.num_rows = num_rows
+        self.representation = representation
+
+    def start(self, data: MultimodalDataModule, model: MultimodalVAE) -> list[Metric]:
+        rows, labels = [], []
+        for batch in data.probe_dataloader(self.num_rows, self.seed):
+            encoding = model.encode_modalities(batch.inputs, batch.present)
+            rows.append(self._represent(model.conditionals(encoding)))
+            labels.append(_label(batch))
+        self.probe = LinearProbe(model.names, data.num_classes)
+        self.probe.fit(torch.cat(rows, 1), torch.cat(labels))
+        return [self.probe]
+
+    def update(self, model: MultimodalVAE, batch: Batch, encoding: Encoding) -> None:
+        self.probe.update(self._represent(model.conditionals(encoding)), _label(batch))
+
+    def _represent(self, posterior: Distribution) -> Tensor:
+        if isinstance(posterior, Mixture) and self.representation == "component":
+            return posterior.choose().mean
+        return posterior.mean
+
+
+class CoherenceCallback(MetricCallback):
+    """Cross-modal and joint coherence, judged by a classifier for each modality.
+
+    One z is drawn from q(z | x_S) for every item and subset S, every target outside S is decoded
+    from it, and the mean of p(x | z) is classified. Classifiers are trained on first use, kept
+    beside the data, and always judge in evaluation mode.
+
+    Args:
+        classifiers: Modality name to a network from ``(N, *shape)`` to class logits.
+        max_epochs: Passes over the training set when the classifiers are trained.
+        gate: Accuracy on the test set below which a classifier is called unfit to judge.
+        seed: Seed of the draws.
+    """
+
+    def __init__(
+        self,
+        classifiers: dict[str, nn.Module],
+        max_epochs: int = 10,
+        gate: float = 0.9,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(seed)
+        self.classifiers = ModalityClassifiers(classifiers, max_epochs)
+        self.gate = gate
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Train the classifiers, or load them where that was done before."""
+        if stage == "predict" or self.classifiers.accuracy:
+            return
+        data, device = _data(trainer), trainer.strategy.root_device
+        path = self.classifiers.path(data.root, data.fingerprint)
+        if trainer.is_global_zero and not self.classifiers.load(path, device):
+            rank_zero_info(f"Training the classifiers that judge coherence, to keep in {path}")
+            epochs = (data.batches("train", epoch) for epoch in range(self.classifiers.max_epochs))
+            self.classifiers.fit(epochs, data.batches("test"), path, device)
+        trainer.strategy.barrier("classifiers")
+        self.classifiers.load(path, device)
+        for name, accuracy in self.classifiers.accuracy.items():
+            if accuracy < self.gate:
+                rank_zero_warn(
+                    f"the classifier of {name!r} has a test accuracy of {accuracy:.3f}, below the "
+                    f"gate of {self.gate}: coherence towards {name!r} means little"
+                )
+
+    def start(self, data: MultimodalDataModule, model: MultimodalVAE) -> list[Metric]:
+        networks = dict(self.classifiers.networks.items())
+        self.cross_modal = CrossModalCoherence(model.names, networks)
+        self.joint = JointCoherence(model.names, networks)
+        subsets = powerset(model.names)
+        self.source_rows = {
+            name: torch.tensor(
+                [subsets.index(subset) for subset in sources(model.names, name)],
+                device=model.device,
+            )
+            for name in model.names
+        }
+        return [self.cross_modal, self.joint]
+
+    def update(self, model: MultimodalVAE, batch: Batch, encoding: Encoding) -> None:
+        z = model.conditionals(encoding).rsample()  # (K, B, D)
+        generated = {
+            name: model.decode_modality(name, z[rows]).mean
+            for name, rows in self.source_rows.items()
+        }
+        self.cross_modal.update(generated, _label(batch))
+        self.joint.update(model.generate(num_samples=len(batch)))
+
+
+class SampleGridCallback(Callback):
+    """Draw what is generated in each direction, after the test, into ``samples/`` of the run.
+
+    Real samples of the sources stand above, generated samples of the target below. Weights &
+    Biases gets the same pictures.
+
+    Args:
+        num_columns: Test tuples in a grid.
+        num_samples: Generated rows below them.
+        seed: Seed of the draws.
+    """
+
+    def __init__(self, num_columns: int = 10, num_samples: int = 5, seed: int = 0) -> None:
+        self.num_columns = num_columns
+        self.num_samples = num_samples
+        self.seed = seed
+
+    @rank_zero_only
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the grids."""
+        if trainer.fast_dev_run:
+            return
+        assert isinstance(pl_module, MultimodalVAE)
+        data = _data(trainer)
+        folder = run_folder(trainer) / "samples"
+        folder.mkdir(parents=True, exist_ok=True)
+        batch = data.sample_batch(self.num_columns)
+        for target in pl_module.names:
+            for subset in sources(pl_module.names, target):
+                with seeded(self.seed, pl_module.device):
+                    samples = pl_module.generate(batch.inputs, subset, [target], self.num_samples)
+                rows = [(name, batch.inputs[name]) for name in subset]
+                rows += [(target, sample) for sample in samples[target]]
+                self._save(trainer, rows, data.alphabets, folder, "+".join(subset), target)
+        with seeded(self.seed, pl_module.device):
+            joint = pl_module.generate(num_samples=self.num_columns)
+        self._save(trainer, list(joint.items()), data.alphabets, folder, "prior", "all")
+
+    def _save(
+        self,
+        trainer: Trainer,
+        rows: list[tuple[str, Tensor]],
+        alphabets: Mapping[str, str],
+        folder: Path,
+        source: str,
+        target: str,
+    ) -> None:
+        # matplotlib takes a second to import, which importing this package should not take
+        from mmvae_bary.plotting import sample_grid
+
+        figure = sample_grid(rows, alphabets, f"{source} → {target}")
+        path = folder / f"{source}_to_{target}.png"
+        figure.savefig(path, dpi=120)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image(f"samples/{source}->{target}", [str(path)])
+
+
+class ResultsCallback(Callback):
+    """After the test, print a table like the paper's and write ``results.json`` to the run."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self.seconds["fit"] = -time.perf_counter()
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        self.seconds["fit"] += time.perf_counter()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self.seconds["test"] = -time.perf_counter()
+
+    @rank_zero_only
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print and write."""
+        assert isinstance(pl_module, MultimodalVAE)
+        self.seconds["test"] += time.perf_counter()
+        figures = {key: value.item() for key, value in trainer.callback_metrics.items()}
+        meta = self._meta(trainer, pl_module)
+        _print_table(pl_module, figures, meta)
+        if trainer.fast_dev_run:
+            return
+        folder = run_folder(trainer)
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = folder / f"results.{os.getpid()}.part"
+        beside.write_text(json.dumps({**figures, "meta": meta}, indent=2) + "\n", encoding="utf-8")
+        beside.replace(folder / "results.json")
+        rank_zero_info(f"The run is in {folder}")
+
+    def _meta(self, trainer: Trainer, model: MultimodalVAE) -> dict[str, Any]:
+        packages = ("mmvae-bary", "torch", "lightning", "torchmetrics")
+        accuracy = {}
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, CoherenceCallback):
+                accuracy = callback.classifiers.accuracy
+        return {
+            "model": type(model).__name__,
+            "barycenter": " ".join(repr(model.barycenter).split()),
+            "data": type(trainer.datamodule).__name__,  # type: ignore[attr-defined]
+            "seed": int(os.environ["PL_GLOBAL_SEED"]) if "PL_GLOBAL_SEED" in os.environ else None,
+            "steps": model.global_step,
+            "epochs": trainer.current_epoch,
+            "precision": str(trainer.precision),
+            "device": _device_name(model.device),
+            "processes": trainer.world_size,
+            "seconds": {stage: round(seconds, 1) for stage, seconds in self.seconds.items()},
+            "classifier_accuracy": accuracy,
+            "versions": {name: version(name) for name in packages}
+            | {"python": platform.python_version()},
+        }
+
+
+def run_folder(trainer: Trainer) -> Path:
+    """The folder of a run, which its loggers and checkpoints share."""
+    return Path(trainer.log_dir or trainer.default_root_dir)
+
+
+def _data(trainer: Trainer) -> MultimodalDataModule:
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    if not isinstance(data, MultimodalDataModule):
+        raise TypeError(
+            f"got a trainer with datamodule {type(data).__name__}, expected a "
+            "MultimodalDataModule: pass it as Trainer.fit(model, datamodule=...)"
+        )
+    return data
+
+
+def _label(batch: Batch) -> Tensor:
+    if batch.label is None:
+        raise ValueError("got a batch without labels, expected them: probe and coherence need any")
+    return batch.label
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {device.type}, {torch.get_num_threads()} threads"
+
+
+def _print_table(model: MultimodalVAE, figures: dict[str, float], meta: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{meta['model']} on {meta['data']}, test set")
+    table.add_column("given")
+    table.add_column("probe", justify="right")
+    for name in model.names:
+        table.add_column(f"→ {name}", justify="right")
+    for subset in map("+".join, model.subsets):
+        cells = [figures.get(f"coherence/{subset}->{name}") for name in model.names]
+        table.add_row(subset, *map(_cell, [figures.get(f"probe/accuracy/{subset}"), *cells]))
+    table.add_section()
+    means = [figures.get("probe/accuracy/mean"), figures.get("coherence/mean")]
+    accuracy = [meta["classifier_accuracy"].get(name) for name in model.names]
+    table.add_row("mean (all →)", *map(_cell, means))
+    table.add_row("classifier on real data", "", *map(_cell, accuracy))
+    table.caption = "probe: accuracy of a linear probe; →: coherence of what is generated"
+    if (joint := figures.get("coherence/joint")) is not None:
+        table.caption += f"; from the prior, all alike: {joint:.3f}"
+    Console().print(table)
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

@@ -1,0 +1,99 @@
+"""The ``mmvae`` command: LightningCLI with the packaged configurations and one test after a fit."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from importlib.resources import files
+from pathlib import Path
+
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+
+import mmvae_bary.networks  # noqa: F401  (their short names are known once they are imported)
+from mmvae_bary.callbacks import ResultsCallback, SampleGridCallback
+from mmvae_bary.data import MultimodalDataModule
+from mmvae_bary.model import MultimodalVAE
+
+CONFIGS = files("mmvae_bary") / "configs"
+
+
+class MultimodalCLI(LightningCLI):
+    """``mmvae fit | validate | test | predict``; a fit ends with a test of its last weights."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Give every run what its folder promises: checkpoints, samples and results."""
+        parser.add_lightning_class_args(RichProgressBar, "progress")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(SampleGridCallback, "samples")
+        parser.add_lightning_class_args(ResultsCallback, "results")
+        parser.set_defaults({"checkpoint.save_last": True})
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse the arguments, packaged configurations looked up."""
+        assert args is None or isinstance(args, list)
+        self.config = parser.parse_args(_packaged(sys.argv[1:] if args is None else args))
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse a missing checkpoint before time is spent."""
+        path = self.config[str(self.subcommand)].get("ckpt_path")
+        if path not in {None, "last", "best", "hpc"} and not Path(path).is_file():
+            raise FileNotFoundError(f"ckpt_path: got {str(path)!r}, expected a checkpoint file")
+
+    def after_fit(self) -> None:
+        """Judge the weights that training ended with."""
+        self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line.
+
+    A mistake of the user's is one line; with the environment variable MMVAE_DEBUG set, its
+    traceback.
+
+    Args:
+        args: Arguments after the program's name; those of the process if None.
+    """
+    # Lightning 2.6 with torch 2.15: nothing that a user could mend
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+    try:
+        MultimodalCLI(
+            MultimodalVAE,
+            MultimodalDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            parser_kwargs={"prog": "mmvae"},
+            args=args,
+        )
+    except (ValueError, TypeError, OSError) as error:
+        if os.environ.get("MMVAE_DEBUG"):
+            raise
+        sys.exit(f"mmvae: error: {' '.join(str(error).split())}")
+
+
+def _packaged(args: list[str]) -> list[str]:
+    """Look up each ``--config NAME`` that is no file here among the packaged configurations."""
+    result = []
+    for position, arg in enumerate(args):
+        option, equals, value = arg.partition("=")
+        if option == "--config" and equals:
+            result.append(f"--config={_find(value)}")
+        elif position and args[position - 1] == "--config":
+            result.append(_find(arg))
+        else:
+            result.append(arg)
+    return result
+
+
+def _find(name: str) -> str:
+    if Path(name).is_file():
+        return name
+    packaged = {path.name: str(path) for path in CONFIGS.iterdir() if path.name.endswith(".yaml")}
+    if name not in packaged:
+        raise FileNotFoundError(
+            f"--config: got {name!r}, which is no file here, expected one or a packaged "
+            f"configuration: {', '.join(sorted(packaged))}"
+        )
+    return packaged[name]

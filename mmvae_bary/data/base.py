@@ -1,0 +1,259 @@
+"""Data modules of tuples that lie in memory, cut into batches by index."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from mmvae_bary.batch import Batch
+from mmvae_bary.distributions import derive_seed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+SPLITS = ("train", "validation", "test")
+
+
+class TupleDataset(Protocol):
+    """Samples that are read many at a time: an index tensor in, a batch out."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Tensor) -> Batch: ...
+
+    def to(self, device: torch.device) -> TupleDataset:
+        """The same samples on another device."""
+        ...
+
+
+@dataclass(frozen=True)
+class StoredTuples:
+    """Tuples stored as bytes, turned into floats a batch at a time.
+
+    Args:
+        inputs: Modality name to a uint8 tensor of shape ``(N, ...)``: a picture's values, or a
+            text's symbols if ``num_symbols`` names the modality.
+        label: Class indices of shape ``(N,)``.
+        num_symbols: Modality name to the number of symbols; such a modality becomes one-hot.
+
+    Example:
+        >>> tuples = StoredTuples({"text": torch.zeros(5, 8, dtype=torch.uint8)},
+        ...                       torch.arange(5), {"text": 27})
+        >>> tuples[torch.tensor([3, 1])].inputs["text"].shape
+        torch.Size([2, 8, 27])
+    """
+
+    inputs: Mapping[str, Tensor]
+    label: Tensor
+    num_symbols: Mapping[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __getitem__(self, index: Tensor) -> Batch:
+        inputs = {name: self._decode(name, values[index]) for name, values in self.inputs.items()}
+        return Batch(inputs, label=self.label[index])
+
+    def to(self, device: torch.device) -> StoredTuples:
+        """The same tuples on another device."""
+        inputs = {name: values.to(device) for name, values in self.inputs.items()}
+        return StoredTuples(inputs, self.label.to(device), self.num_symbols)
+
+    def _decode(self, name: str, values: Tensor) -> Tensor:
+        if name in self.num_symbols:
+            return one_hot(values.long(), self.num_symbols[name]).float()
+        return values.float() / 255
+
+
+class BatchIndices:
+    """Which samples make up the batches of an epoch: a function of the seed and the epoch alone.
+
+    Of several processes each takes every so-manieth whole batch, so that together they see each
+    sample once.
+
+    Args:
+        index: The samples, on the device of the data.
+        batch_size: Samples in a batch.
+        shuffle: Draw a new order for each epoch, and drop what does not fill a batch.
+        seed: Seed of the orders.
+        rank: Number of this process.
+        world_size: Number of processes.
+    """
+
+    def __init__(
+        self,
+        index: Tensor,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.index = index
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+
+    @property
+    def sampler(self) -> BatchIndices:
+        """Where Lightning looks for ``set_epoch``."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of an epoch; called by Lightning."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        if self.shuffle:
+            return len(self.index) // self.batch_size // self.world_size
+        batches = -(-len(self.index) // self.batch_size)
+        return len(range(self.rank, batches, self.world_size))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        index = self.index
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, self.epoch))
+            index = index[torch.randperm(len(index), generator=generator).to(index.device)]
+        batches = index.split(self.batch_size)
+        for position in range(len(self)):
+            yield batches[self.rank + position * self.world_size]
+
+
+class BatchLoader:
+    """Batches of a data set, each read by one index: no workers, no collating.
+
+    Args:
+        dataset: What to read from.
+        batch_sampler: What to read.
+    """
+
+    def __init__(self, dataset: TupleDataset, batch_sampler: BatchIndices) -> None:
+        self.dataset = dataset
+        self.batch_sampler = batch_sampler
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for index in self.batch_sampler:
+            yield self.dataset[index]
+
+
+class MultimodalDataModule(LightningDataModule, ABC):
+    """A benchmark: three splits of labelled tuples, held on the device that trains.
+
+    A subclass implements :meth:`load` and says what its texts are written in.
+
+    Args:
+        batch_size: Training tuples in a batch.
+        eval_batch_size: Validation and test tuples in a batch.
+        seed: Seed of the tuples and of their order.
+        root: Folder of the data; what is learned from data, such as classifiers, is kept there.
+
+    Raises:
+        ValueError: If a batch size is below one.
+    """
+
+    num_classes: ClassVar[int]
+    """Number of classes of the label."""
+
+    alphabets: ClassVar[Mapping[str, str]] = {}
+    """Name of a text modality to its symbols, in the order of their indices."""
+
+    def __init__(
+        self, batch_size: int = 256, eval_batch_size: int = 256, seed: int = 0, root: str = "data"
+    ) -> None:
+        super().__init__()
+        for name, size in {"batch_size": batch_size, "eval_batch_size": eval_batch_size}.items():
+            if size < 1:
+                raise ValueError(f"got {name}={size}, expected at least 1")
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.seed = seed
+        self.root = root
+        self.datasets: dict[str, TupleDataset] = {}
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A file name's worth of what determines the tuples, for caches kept beside the data."""
+
+    @abstractmethod
+    def load(self) -> dict[str, TupleDataset]:
+        """The data sets of the :data:`SPLITS`, on the CPU."""
+
+    def setup(self, stage: str) -> None:
+        """Load the splits once and move them to the device that trains."""
+        if not self.datasets:
+            self.datasets = {name: data.to(self.device) for name, data in self.load().items()}
+
+    @property
+    def device(self) -> torch.device:
+        """The trainer's device; the CPU without a trainer."""
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
+    def train_dataloader(self) -> BatchLoader:
+        """Shuffled training batches, the incomplete last one dropped."""
+        return self._loader("train", self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> BatchLoader:
+        """All validation tuples, in order."""
+        return self._loader("validation", self.eval_batch_size)
+
+    def test_dataloader(self) -> BatchLoader:
+        """All test tuples, in order."""
+        return self._loader("test", self.eval_batch_size)
+
+    def predict_dataloader(self) -> BatchLoader:
+        """All test tuples, in order."""
+        return self.test_dataloader()
+
+    def probe_dataloader(self, num_rows: int, seed: int) -> BatchLoader:
+        """Training tuples to fit a probe on, drawn without replacement, the same in any process."""
+        size = len(self.datasets["train"])
+        if num_rows > size:
+            raise ValueError(f"got num_rows={num_rows}, expected at most {size} training tuples")
+        generator = torch.Generator().manual_seed(seed)
+        rows = torch.randperm(size, generator=generator)[:num_rows].to(self.device)
+        return BatchLoader(self.datasets["train"], BatchIndices(rows, self.eval_batch_size))
+
+    def batches(self, split: str, epoch: int | None = None) -> BatchLoader:
+        """A whole split for this process alone: in order or, given an epoch, in a random one."""
+        index = torch.arange(len(self.datasets[split]), device=self.device)
+        if epoch is None:
+            return BatchLoader(self.datasets[split], BatchIndices(index, self.eval_batch_size))
+        indices = BatchIndices(index, self.batch_size, shuffle=True, seed=self.seed)
+        indices.set_epoch(epoch)
+        return BatchLoader(self.datasets[split], indices)
+
+    def sample_batch(self, size: int) -> Batch:
+        """At most ``size`` test tuples to look at, one of each class, in the order of classes."""
+        dataset = self.datasets["test"]
+        some = torch.arange(min(len(dataset), 50 * self.num_classes), device=self.device)
+        label = dataset[some].label
+        assert label is not None
+        first: dict[int, int] = {}
+        for position, number in enumerate(label.tolist()):
+            first.setdefault(number, position)
+        return dataset[some[[first[number] for number in sorted(first)][:size]]]
+
+    def _loader(self, split: str, batch_size: int, shuffle: bool = False) -> BatchLoader:
+        indices = BatchIndices(
+            torch.arange(len(self.datasets[split]), device=self.device),
+            batch_size,
+            shuffle=shuffle,
+            seed=self.seed,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=self.trainer.world_size if self.trainer else 1,
+        )
+        return BatchLoader(self.datasets[split], indices)

@@ -1,0 +1,258 @@
+"""Diagonal and full Gaussians as torch distributions, mixtures of them, and seeded draws.
+
+A Gaussian is an ``Independent(Normal)`` with one event dimension (diagonal) or a
+``MultivariateNormal`` (full covariance); every helper takes both and returns what it was given.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from math import prod
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
+
+import numpy as np
+import torch
+from torch import Size, Tensor
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, constraints
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+Gaussian: TypeAlias = Independent | MultivariateNormal
+
+
+def diagonal_gaussian(loc: Tensor, scale: Tensor) -> Independent:
+    """The Gaussian with independent coordinates of mean ``loc`` and standard deviation ``scale``.
+
+    Args:
+        loc: Means of shape ``(..., D)``.
+        scale: Standard deviations of shape ``(..., D)``, positive.
+
+    Returns:
+        A distribution with batch shape ``(...)`` and event shape ``(D,)``.
+
+    Example:
+        >>> diagonal_gaussian(torch.zeros(3, 2), torch.ones(3, 2)).batch_shape
+        torch.Size([3])
+    """
+    return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
+
+
+def standard_gaussian(p: Distribution) -> Gaussian:
+    """The standard normal of the shape, family and device of ``p``, a mixture's components' if one.
+
+    It takes no memory: its parameters are views of single numbers.
+    """
+    if isinstance(p, Mixture):
+        p = p.components
+    loc, scale = parameters(p)
+    unit = scale.new_ones(1)
+    if scale.ndim > loc.ndim:
+        unit = torch.eye(loc.shape[-1], dtype=scale.dtype, device=scale.device)
+    return rebuild(p, loc.new_zeros(1).expand_as(loc), unit.expand_as(scale))
+
+
+def parameters(p: Distribution) -> tuple[Tensor, Tensor]:
+    """Mean and scale of a Gaussian.
+
+    Returns:
+        The mean, of shape ``(..., D)``, and the standard deviations, of shape ``(..., D)``, of a
+        diagonal Gaussian or the Cholesky factor, of shape ``(..., D, D)``, of a full one.
+
+    Raises:
+        TypeError: If ``p`` is not a Gaussian of either kind.
+    """
+    if isinstance(p, MultivariateNormal):
+        return p.loc, p.scale_tril
+    if isinstance(p, Independent) and isinstance(p.base_dist, Normal):
+        return p.base_dist.loc, p.base_dist.scale
+    raise TypeError(
+        f"got a {type(p).__name__}, expected a Gaussian: Independent(Normal) or MultivariateNormal"
+    )
+
+
+def diagonal_parameters(p: Distribution) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviations, each of shape ``(..., D)``, of a diagonal Gaussian.
+
+    Raises:
+        TypeError: If ``p`` is not a diagonal Gaussian.
+    """
+    if isinstance(p, MultivariateNormal):
+        raise TypeError("got a MultivariateNormal, expected a diagonal Gaussian")
+    return parameters(p)
+
+
+def rebuild(like: Distribution, loc: Tensor, scale: Tensor) -> Gaussian:
+    """A Gaussian of the family of ``like`` from what :func:`parameters` returns."""
+    if isinstance(like, MultivariateNormal):
+        return MultivariateNormal(loc, scale_tril=scale, validate_args=False)
+    return diagonal_gaussian(loc, scale)
+
+
+def map_parameters(function: Callable[..., Tensor], *gaussians: Gaussian) -> Gaussian:
+    """Apply a function of the batch dimensions to the parameters of Gaussians of one family."""
+    locs, scales = zip(*map(parameters, gaussians), strict=True)
+    return rebuild(gaussians[0], function(*locs), function(*scales))
+
+
+def stack(gaussians: Sequence[Gaussian]) -> Gaussian:
+    """Stack Gaussians of batch shape ``(...)`` to one of batch shape ``(..., M)``."""
+    dim = len(gaussians[0].batch_shape)
+    return map_parameters(lambda *tensors: torch.stack(tensors, dim), *gaussians)
+
+
+def where(condition: Tensor, p: Gaussian, q: Gaussian) -> Gaussian:
+    """Take ``p`` where the condition, of their batch shape, holds, and ``q`` elsewhere."""
+    return map_parameters(lambda a, b: torch.where(_lift(condition, a, p), a, b), p, q)
+
+
+def unsqueeze_batch(p: Gaussian) -> Gaussian:
+    """Give a Gaussian of batch shape ``(..., M)`` the batch shape ``(..., 1, M)``."""
+    dim = len(p.batch_shape) - 1
+    return map_parameters(lambda tensor: tensor.unsqueeze(dim), p)
+
+
+def take(p: Gaussian, index: Tensor) -> Gaussian:
+    """Take one of the Gaussians along the last batch dimension.
+
+    Args:
+        p: Gaussians of batch shape ``(..., K)``.
+        index: Integers in ``[0, K)`` of shape ``(*sample_shape, ...)``.
+
+    Returns:
+        Gaussians whose batch shape is the shape of ``index``.
+    """
+
+    def pick(tensor: Tensor) -> Tensor:
+        event = tensor.shape[len(p.batch_shape) :]
+        source = tensor.expand(*index.shape, p.batch_shape[-1], *event)
+        chosen = index.reshape(*index.shape, *[1] * (1 + len(event)))
+        chosen = chosen.expand(*index.shape, 1, *event)
+        return source.take_along_dim(chosen, index.ndim).squeeze(index.ndim)
+
+    return map_parameters(pick, p)
+
+
+def _lift(condition: Tensor, tensor: Tensor, p: Gaussian) -> Tensor:
+    return condition.reshape(*condition.shape, *[1] * (tensor.ndim - len(p.batch_shape)))
+
+
+class Mixture(Distribution):
+    r"""A finite mixture with reparametrised, stratified draws and an exact density.
+
+    .. math:: q(z) = \sum_{k=1}^K w_k \, q_k(z)
+
+    ``torch.distributions.MixtureSameFamily`` has no ``rsample`` and gives a component of weight
+    zero a density; here it has none, and no gradient either.
+
+    Args:
+        components: Gaussians of batch shape ``(..., K)``.
+        weights: Shape ``(..., K)``, non-negative, sum to one over the last dimension.
+
+    Example:
+        >>> components = diagonal_gaussian(torch.tensor([[-1.0], [1.0]]), torch.ones(2, 1))
+        >>> mixture = Mixture(components, torch.tensor([0.5, 0.5]))
+        >>> mixture.mean, mixture.variance, mixture.rsample((5,)).shape
+        (tensor([0.]), tensor([2.]), torch.Size([5, 1]))
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+    support = constraints.real_vector
+    has_rsample = True
+
+    def __init__(self, components: Gaussian, weights: Tensor) -> None:
+        self.components = components
+        self.weights = weights.expand(components.batch_shape)
+        shape = components.batch_shape[:-1]
+        super().__init__(shape, components.event_shape, validate_args=False)
+
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Mixture:
+        """The same mixture with its batch dimensions expanded, without a copy."""
+        shape = Size(batch_shape) + self.components.batch_shape[-1:]
+        return Mixture(self.components.expand(shape), self.weights.expand(shape))
+
+    def choose(self, sample_shape: Sequence[int] = ()) -> Gaussian:
+        """Draw one component for every draw of the mixture.
+
+        The draws are stratified: their number, ``n``, cuts the unit interval into as many strata,
+        which a random order hands to the draws. Every draw sees each component with exactly its
+        weight, and together they hold each component as evenly as ``n`` allows.
+
+        Returns:
+            The chosen Gaussians, of batch shape ``(*sample_shape, *batch_shape)``.
+        """
+        shape = (*sample_shape, *self.batch_shape)
+        n = prod(shape)
+        device = self.weights.device
+        position = (torch.randperm(n, device=device) + torch.rand(n, device=device)) / n
+        cumulated = self.weights.detach().cumsum(-1)
+        # kept below one, lest rounding choose a component past the last of positive weight
+        level = position.reshape(*shape, 1).clamp(max=1 - 1e-6) * cumulated[..., -1:]
+        return take(self.components, (level >= cumulated[..., :-1]).sum(-1))
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draw samples of shape ``(*sample_shape, *batch_shape, D)``.
+
+        The gradient reaches the parameters of the chosen components, not the weights.
+        """
+        return self.choose(sample_shape).rsample()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The exact log-density, in nats, at points of shape ``(..., D)``."""
+        positive = self.weights > 0
+        log_weights = torch.where(positive, self.weights, 1.0).log()
+        log_density = self.components.log_prob(value.unsqueeze(-1 - len(self.event_shape)))
+        terms = (log_weights + log_density).masked_fill(~positive, -torch.inf)
+        return terms.logsumexp(-1)
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean, of shape ``(*batch_shape, D)``."""
+        return self._average(self.components.mean)
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance of each coordinate, of shape ``(*batch_shape, D)``."""
+        spread = (self.components.mean - self.mean.unsqueeze(-2)).square()
+        return self._average(self.components.variance + spread)
+
+    def entropy_bounds(self) -> tuple[Tensor, Tensor]:
+        r"""A lower and an upper bound of the entropy, in nats, which has no closed form.
+
+        .. math:: \sum_k w_k H(q_k) \le H(q) \le \sum_k w_k H(q_k) - \sum_k w_k \log w_k
+        """
+        lower = torch.where(self.weights > 0, self.weights * self.components.entropy(), 0.0)
+        return lower.sum(-1), (lower + torch.special.entr(self.weights)).sum(-1)
+
+    def __repr__(self) -> str:
+        return f"Mixture({self.components.batch_shape[-1]} x {self.components})"
+
+    def _average(self, values: Tensor) -> Tensor:
+        weights = self.weights.unsqueeze(-1)
+        return torch.where(weights > 0, weights * values, 0.0).sum(-2)
+
+
+def derive_seed(*numbers: int) -> int:
+    """One seed for a combination of non-negative numbers, such as a run's seed and an epoch.
+
+    Example:
+        >>> derive_seed(0, 1) == derive_seed(0, 1), derive_seed(0, 1) == derive_seed(1, 0)
+        (True, False)
+    """
+    state = np.random.SeedSequence(numbers).generate_state(1, np.uint64)
+    return int(state[0] >> np.uint64(1))
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Make the draws in the block depend on ``seed`` alone, and leave the streams as they were.
+
+    Example:
+        >>> with seeded(0, torch.device("cpu")):
+        ...     first = torch.rand(3)
+        >>> with seeded(0, torch.device("cpu")):
+        ...     assert torch.equal(first, torch.rand(3))
+    """
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

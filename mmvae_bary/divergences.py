@@ -1,0 +1,138 @@
+r"""Divergences between Gaussians, each a pure function ``(p, q) -> (...)`` in nats.
+
+The paper's Eq. 4 defines a barycenter as the :math:`q` that minimises
+:math:`\sum_m \lambda_m d(q_m, q)`, so a divergence is always called as ``d(expert, barycenter)``.
+Both arguments are diagonal Gaussians of broadcasting batch shapes; :func:`kl` and
+:func:`kl_convexity_bound` take full covariances too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch.distributions import Distribution, kl_divergence
+
+from mmvae_bary.distributions import Mixture, diagonal_parameters
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def kl(p: Distribution, q: Distribution) -> Tensor:
+    r"""Forward (inclusive, mass-covering) Kullback-Leibler divergence.
+
+    .. math:: \mathrm{KL}(p \| q) = \mathbb{E}_p[\log p - \log q]
+
+    Returns:
+        Nats, of the broadcast batch shape.
+
+    Example:
+        >>> from mmvae_bary.distributions import diagonal_gaussian
+        >>> p = diagonal_gaussian(torch.tensor([1.0]), torch.tensor([1.0]))
+        >>> kl(p, diagonal_gaussian(torch.tensor([0.0]), torch.tensor([1.0])))
+        tensor(0.5000)
+    """
+    return kl_divergence(p, q)
+
+
+def reverse_kl(p: Distribution, q: Distribution) -> Tensor:
+    r"""Reverse (exclusive, zero-forcing) Kullback-Leibler divergence, :math:`\mathrm{KL}(q\|p)`.
+
+    Returns:
+        Nats, of the broadcast batch shape.
+    """
+    return kl(q, p)
+
+
+def jeffreys(p: Distribution, q: Distribution) -> Tensor:
+    r"""Jeffreys divergence, the mean of the two Kullback-Leibler divergences.
+
+    .. math:: \tfrac12 \mathrm{KL}(p \| q) + \tfrac12 \mathrm{KL}(q \| p)
+
+    Returns:
+        Nats, of the broadcast batch shape.
+    """
+    return (kl(p, q) + kl(q, p)) / 2
+
+
+def hellinger(p: Distribution, q: Distribution) -> Tensor:
+    r"""Squared Hellinger distance, in :math:`[0, 1]`.
+
+    .. math:: H^2(p, q) = 1 - \int \sqrt{p(z)\, q(z)}\, dz
+
+    Returns:
+        A pure number, of the broadcast batch shape.
+    """
+    return -torch.expm1(_log_chernoff(p, q, 0.5))
+
+
+def alpha(p: Distribution, q: Distribution, alpha: float = 0.5) -> Tensor:
+    r"""Amari's alpha divergence, which goes from reverse to forward Kullback-Leibler.
+
+    .. math:: D_\alpha(p \| q) = \frac{1 - \int p(z)^\alpha q(z)^{1-\alpha} dz}{\alpha (1-\alpha)}
+
+    Args:
+        p: First argument, an expert.
+        q: Second argument, a barycenter.
+        alpha: In :math:`[0, 1]`: 0 is :func:`reverse_kl`, 1 is :func:`kl`, and one half is four
+            times :func:`hellinger`.
+
+    Returns:
+        A pure number, of the broadcast batch shape.
+
+    Raises:
+        ValueError: If ``alpha`` is not in ``[0, 1]``, where the integral may diverge.
+
+    References:
+        Amari, Differential-Geometrical Methods in Statistics, 1985.
+    """
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"got alpha={alpha}, expected a number from 0 to 1")
+    if alpha == 0:
+        return reverse_kl(p, q)
+    if alpha == 1:
+        return kl(p, q)
+    return -torch.expm1(_log_chernoff(p, q, alpha)) / (alpha * (1 - alpha))
+
+
+def wasserstein(p: Distribution, q: Distribution) -> Tensor:
+    r"""Squared 2-Wasserstein distance (Eq. 1 of the paper) of diagonal Gaussians.
+
+    .. math:: \mathcal{W}_2^2(p, q) = |\mu_p - \mu_q|^2 + |\sigma_p - \sigma_q|^2
+
+    Returns:
+        The squared unit of the latent space, of the broadcast batch shape.
+    """
+    p_loc, p_scale = diagonal_parameters(p)
+    q_loc, q_scale = diagonal_parameters(q)
+    return ((p_loc - q_loc).square() + (p_scale - q_scale).square()).sum(-1)
+
+
+def kl_convexity_bound(q: Distribution, p: Distribution) -> Tensor:
+    r"""Upper bound of ``KL(q || p)`` for a mixture ``q``, which has no closed form.
+
+    .. math:: \mathrm{KL}\Big(\sum_k w_k q_k \Big\| p\Big) \le \sum_k w_k \mathrm{KL}(q_k \| p)
+
+    Exact where ``q`` is one Gaussian.
+
+    Args:
+        q: A Gaussian or a :class:`~mmvae_bary.distributions.Mixture` of batch shape ``(...)``.
+        p: A Gaussian whose batch shape broadcasts with that of ``q``'s components.
+
+    Returns:
+        Nats, of shape ``(...)``.
+    """
+    if not isinstance(q, Mixture):
+        return kl(q, p)
+    return (q.weights * kl(q.components, p)).sum(-1)
+
+
+def _log_chernoff(p: Distribution, q: Distribution, alpha: float) -> Tensor:
+    """``log of the integral of p^alpha q^(1 - alpha)``, of diagonal Gaussians, for 0 < alpha < 1."""
+    p_loc, p_scale = diagonal_parameters(p)
+    q_loc, q_scale = diagonal_parameters(q)
+    variance = alpha * q_scale.square() + (1 - alpha) * p_scale.square()
+    distance = alpha * (1 - alpha) * (p_loc - q_loc).square() / variance
+    scales = (1 - alpha) * p_scale.log() + alpha * q_scale.log()
+    return (scales - variance.log() / 2 - distance / 2).sum(-1)

@@ -1,0 +1,150 @@
+"""Likelihoods p(x | z): modules that turn a decoder's output into a distribution of the data."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, distributions, nn
+from torch.nn.functional import softplus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch.distributions import Distribution
+
+
+class Likelihood(nn.Module, ABC):
+    """From a decoder's output to the distribution of a modality.
+
+    Whatever the precision of the decoder, the distribution is in float32 (or float64).
+    """
+
+    def forward(self, output: Tensor, event_ndim: int) -> Distribution:
+        """Build the distribution.
+
+        Args:
+            output: Decoder output of shape ``(*batch, *shape)``, unconstrained.
+            event_ndim: The number of dimensions of ``shape``, the modality's.
+
+        Returns:
+            A distribution with batch shape ``batch`` and event shape ``shape``.
+        """
+        if output.dtype in {torch.float16, torch.bfloat16}:
+            output = output.float()
+        p = self.elementwise(output)
+        return distributions.Independent(
+            p, event_ndim - len(p.event_shape), validate_args=False
+        )
+
+    @abstractmethod
+    def elementwise(self, output: Tensor) -> Distribution:
+        """The distribution of every element by itself."""
+
+    def num_variables(self, shape: Sequence[int]) -> int:
+        """The number of observed variables in a sample of the given shape."""
+        return math.prod(shape)
+
+
+class _ScaledLikelihood(Likelihood):
+    """A likelihood with one positive scale, fixed or learned with the model."""
+
+    def __init__(self, scale: float = 1.0, learnable: bool = False) -> None:
+        super().__init__()
+        if not scale > 0:
+            raise ValueError(f"{type(self).__name__}: got scale={scale}, expected a positive one")
+        log_scale = torch.tensor(math.log(scale))
+        if learnable:
+            self.log_scale = nn.Parameter(log_scale)
+        else:
+            self.register_buffer("log_scale", log_scale)
+
+    @property
+    def scale(self) -> Tensor:
+        """The scale, a scalar."""
+        return self.log_scale.exp()
+
+    def extra_repr(self) -> str:
+        kind = "learnable" if isinstance(self.log_scale, nn.Parameter) else "fixed"
+        return f"scale={self.scale.item():.4g}, {kind}"
+
+
+class Normal(_ScaledLikelihood):
+    """Gaussian noise around the decoder's output.
+
+    Args:
+        scale: The standard deviation, in the unit of the data.
+        learnable: Learn the standard deviation, from ``scale`` on.
+
+    Example:
+        >>> Normal(0.5)(torch.zeros(2, 3, 8, 8), event_ndim=3).log_prob(torch.zeros(3, 8, 8)).shape
+        torch.Size([2])
+    """
+
+    def elementwise(self, output: Tensor) -> Distribution:
+        return distributions.Normal(output, self.scale.to(output), validate_args=False)
+
+
+class Laplace(_ScaledLikelihood):
+    """Laplace noise around the decoder's output.
+
+    Args:
+        scale: The scale ``b``, whose noise has the standard deviation ``b * sqrt(2)``.
+        learnable: Learn the scale, from ``scale`` on.
+    """
+
+    def elementwise(self, output: Tensor) -> Distribution:
+        return distributions.Laplace(output, self.scale.to(output), validate_args=False)
+
+
+class Bernoulli(Likelihood):
+    """Binary data; the decoder's output is the logit of one."""
+
+    def elementwise(self, output: Tensor) -> Distribution:
+        return distributions.Bernoulli(logits=output, validate_args=False)
+
+
+class Categorical(Likelihood):
+    """One-hot data over the last dimension; the decoder's output is the logits.
+
+    A text of eight characters over 27 symbols has the shape ``(8, 27)`` and is eight variables.
+    """
+
+    def elementwise(self, output: Tensor) -> Distribution:
+        return distributions.OneHotCategorical(logits=output, validate_args=False)
+
+    def num_variables(self, shape: Sequence[int]) -> int:
+        return math.prod(shape[:-1])
+
+
+class Poisson(Likelihood):
+    """Counts; the softplus of the decoder's output is the rate."""
+
+    def elementwise(self, output: Tensor) -> Distribution:
+        return distributions.Poisson(_positive(output), validate_args=False)
+
+
+class NegativeBinomial(_ScaledLikelihood):
+    r"""Overdispersed counts; the softplus of the decoder's output is the mean.
+
+    The variance is :math:`\mu + \mu^2 / r`; the inverse dispersion :math:`r` is the scale.
+
+    Args:
+        scale: The inverse dispersion, from which it is learned.
+        learnable: Learn the inverse dispersion.
+    """
+
+    def __init__(self, scale: float = 1.0, learnable: bool = True) -> None:
+        super().__init__(scale, learnable)
+
+    def elementwise(self, output: Tensor) -> Distribution:
+        logits = _positive(output).log() - self.log_scale
+        return distributions.NegativeBinomial(
+            self.scale.to(output), logits=logits, validate_args=False
+        )
+
+
+def _positive(output: Tensor) -> Tensor:
+    return softplus(output) + torch.finfo(output.dtype).tiny

@@ -1,0 +1,598 @@
+"""The multimodal VAE: encoders, a barycenter and decoders, trained by Lightning."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from mmvae_bary.barycenters import (
+    Barycenter,
+    MixtureOfExperts,
+    ProductOfExperts,
+    SubsetMixture,
+    WassersteinBarycenter,
+)
+from mmvae_bary.barycenters.subsets import membership, powerset
+from mmvae_bary.batch import Batch
+from mmvae_bary.distributions import diagonal_gaussian, seeded, stack
+from mmvae_bary.likelihoods import Likelihood
+from mmvae_bary.objectives import ELBO, PrivateLatent, elbo
+
+if TYPE_CHECKING:
+    from torch.distributions import Distribution
+
+    from mmvae_bary.distributions import Gaussian
+
+OptimizerFactory = Callable[[Iterable], Optimizer]
+SEPARATORS = ("+", "->", "/", ".")
+
+
+@final
+class Modality(nn.Module):
+    """One modality: its shape, networks, likelihood and private latent.
+
+    Args:
+        shape: Shape of one sample, without the batch.
+        encoder: From ``(B, *shape)`` to ``(B, 2 * (shared + private))``: the means, then the
+            log-variances, of the shared latent followed by the private one.
+        decoder: From ``(N, shared + private)`` to the likelihood's parameters, ``(N, *shape)``.
+        likelihood: From the decoder's output to p(x | z).
+        private_dim: Width of the latent that only this modality has.
+        private_kl_weight: Weight of the private latent's KL beside the shared one's, before beta.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        encoder: nn.Module,
+        decoder: nn.Module,
+        likelihood: Likelihood,
+        private_dim: int = 0,
+        private_kl_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        self.encoder = encoder
+        self.decoder = decoder
+        self.likelihood = likelihood
+        self.private_dim = private_dim
+        self.private_kl_weight = private_kl_weight
+
+    def encode(self, x: Tensor) -> tuple[Gaussian, Gaussian]:
+        """The posteriors of the shared and of the private latent, in float32 or wider."""
+        output = self.encoder(x)
+        if output.dtype in {torch.float16, torch.bfloat16}:
+            output = output.float()
+        loc, log_variance = output.chunk(2, dim=-1)
+        widths = [loc.shape[-1] - self.private_dim, self.private_dim]
+        shared, private = (
+            diagonal_gaussian(*parameters)
+            for parameters in zip(
+                loc.split(widths, -1), (log_variance / 2).exp().split(widths, -1), strict=True
+            )
+        )
+        return shared, private
+
+    def decode(self, z: Tensor) -> Distribution:
+        """p(x | z) at latents of shape ``(*batch, shared + private)``."""
+        output = self.decoder(z.flatten(end_dim=-2))
+        return self.likelihood(output.unflatten(0, z.shape[:-1]), len(self.shape))
+
+    def check(self, name: str, latent_dim: int) -> None:
+        """Run both networks once on zeros, in evaluation mode, and raise if a width is wrong.
+
+        Raises:
+            ValueError: Naming the modality, the shape that came and the one expected.
+        """
+        width = latent_dim + self.private_dim
+        widths = f"{latent_dim} shared + {self.private_dim} private"
+        encoder, decoder = f"modality {name!r}: the encoder", f"modality {name!r}: the decoder"
+        training = self.training
+        self.eval()
+        encoded = _output_shape(encoder, self.encoder, (2, *self.shape))
+        decoded = _output_shape(decoder, self.decoder, (2, width))
+        self.train(training)
+        if encoded != (2, 2 * width):
+            raise ValueError(
+                f"{encoder} returned shape {encoded} for a batch of 2, expected {(2, 2 * width)}: "
+                f"mean and log-variance of {width} ({widths}) latents"
+            )
+        if decoded != (2, *self.shape):
+            raise ValueError(
+                f"{decoder} returned shape {decoded} for 2 latents of width {width} ({widths}), "
+                f"expected {(2, *self.shape)}"
+            )
+
+
+class Encoding(NamedTuple):
+    """What the encoders say of a batch, each run once.
+
+    Attributes:
+        experts: The unimodal posteriors of the shared latent, batch shape ``(B, M)``.
+        weights: Zero where a modality is absent, shape ``(M,)`` or ``(B, M)``; None if none is.
+        private: Modality name to the posterior of its private latent, batch shape ``(B,)``, for
+            the modalities given that have one.
+    """
+
+    experts: Gaussian
+    weights: Tensor | None
+    private: dict[str, Gaussian]
+
+
+class MultimodalVAE(LightningModule):
+    """A multimodal VAE whose joint posterior is a barycenter of the unimodal posteriors.
+
+    The barycenter is a strategy object; :class:`PoEVAE`, :class:`MoEVAE`, :class:`MoPoEVAE`,
+    :class:`WBVAE` and :class:`MWBVAE` are this class with the barycenters of the paper.
+
+    Args:
+        modalities: Modality name to its networks and likelihood. The order is the model's.
+        latent_dim: Width of the shared latent.
+        barycenter: How the unimodal posteriors are fused; a preset's own if None.
+        beta: Weight of the divergence from the prior.
+        warmup_steps: Steps over which beta rises linearly from zero.
+        reconstruction_weights: Modality name to the weight of its log-likelihood, or ``"size"``:
+            the number of variables of the largest modality over the modality's own, so that
+            pictures do not drown text.
+        optimizer: From parameters to an optimiser; Adam with learning rate 1e-3 by default.
+
+    Raises:
+        ValueError: If there are no modalities, a name holds one of ``+ -> / .``, a weight is
+            missing, unknown or negative, all are zero, a network has the wrong width, or neither
+            a barycenter is given nor the class has one.
+
+    References:
+        Qiu et al., Multimodal Variational Autoencoder: a Barycentric View, AAAI 2025.
+    """
+
+    def __init__(
+        self,
+        modalities: dict[str, Modality],
+        latent_dim: int,
+        barycenter: Barycenter | None = None,
+        beta: float = 1.0,
+        warmup_steps: int = 0,
+        reconstruction_weights: dict[str, float] | Literal["size"] = "size",
+        optimizer: OptimizerFactory | None = None,
+    ) -> None:
+        super().__init__()
+        if _given_hyperparameters.get() is not None:
+            # Built from YAML, so the checkpoint keeps the YAML. Built in Python it keeps nothing,
+            # for modules as hyper-parameters could not be loaded with weights_only=True.
+            self.save_hyperparameters()
+        _check_names(modalities)
+        for name, modality in modalities.items():
+            modality.check(name, latent_dim)
+        self.modalities = nn.ModuleDict(modalities)
+        self.latent_dim = latent_dim
+        self.barycenter = self.default_barycenter() if barycenter is None else barycenter
+        self.beta = beta
+        self.warmup_steps = warmup_steps
+        self.reconstruction_weights = _weights(reconstruction_weights, modalities)
+        self.optimizer = optimizer
+
+    def default_barycenter(self) -> Barycenter:
+        """The barycenter where none is given; presets say theirs."""
+        raise ValueError(
+            f"{type(self).__name__} has no barycenter of its own: got barycenter=None, expected "
+            "a Barycenter (or use a preset such as MWBVAE)"
+        )
+
+    # ---- inference and generation
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The modalities' names, in the model's order."""
+        return tuple(self.modalities)
+
+    @property
+    def subsets(self) -> list[tuple[str, ...]]:
+        """The non-empty subsets of modalities, in the order of :meth:`conditionals`."""
+        return powerset(self.names)
+
+    def encode_modalities(
+        self, inputs: Mapping[str, Tensor], present: Tensor | None = None
+    ) -> Encoding:
+        """Run each encoder once.
+
+        Args:
+            inputs: Modality name to data of shape ``(B, *shape)``; the others are absent.
+            present: Booleans of shape ``(B, M)``, a column for each of ``inputs``, in its order.
+
+        Returns:
+            The unimodal posteriors, absent ones with weight zero.
+
+        Raises:
+            ValueError: If a name is unknown, a shape is wrong or nothing is given.
+        """
+        size = self._check_inputs(inputs)
+        encoded = {name: self.modalities[name].encode(x) for name, x in inputs.items()}
+        some = next(iter(encoded.values()))[0].mean
+        placeholder = diagonal_gaussian(torch.zeros_like(some), torch.ones_like(some))
+        experts = stack([encoded.get(name, (placeholder,))[0] for name in self.names])
+        weights = self._presence(inputs, present, size)
+        private = {
+            name: q for name, (_, q) in encoded.items() if self.modalities[name].private_dim
+        }
+        return Encoding(experts, weights, private)
+
+    def encode(
+        self, inputs: Mapping[str, Tensor], given: Sequence[str] | None = None
+    ) -> Distribution:
+        """The posterior q(z | x_S) of the shared latent.
+
+        Args:
+            inputs: Modality name to data of shape ``(B, *shape)``.
+            given: The names that make up S; all of ``inputs`` if None.
+
+        Returns:
+            A distribution of batch shape ``(B,)``: the barycenter of exactly S. For mixtures over
+            subsets see :class:`~mmvae_bary.SubsetMixture`'s ``conditional``.
+
+        Raises:
+            ValueError: If ``given`` names a modality that is unknown or not among the inputs.
+        """
+        encoding = self.encode_modalities(self._given(inputs, given))
+        return self.barycenter.conditional(encoding.experts, encoding.weights)
+
+    def conditionals(self, encoding: Encoding) -> Distribution:
+        """The posteriors q(z | x_S) of all K :attr:`subsets` S in one call.
+
+        Returns:
+            A distribution of batch shape ``(K, B)``.
+        """
+        members = membership(len(self.names), self.device).unsqueeze(1)  # (K, 1, M)
+        weights = members if encoding.weights is None else members * encoding.weights
+        return self.barycenter.conditional(encoding.experts, weights)
+
+    def decode(
+        self, z: Tensor, private: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Distribution]:
+        """p(x_m | z) of every modality.
+
+        Args:
+            z: Shared latents of shape ``(*batch, latent_dim)``.
+            private: Modality name to private latents of shape ``(*batch, private_dim)``; drawn
+                from the prior, one draw per modality, where not given.
+
+        Returns:
+            Modality name to a distribution of batch shape ``batch``.
+        """
+        private = private or {}
+        return {name: self.decode_modality(name, z, private.get(name)) for name in self.names}
+
+    def decode_modality(self, name: str, z: Tensor, private: Tensor | None = None) -> Distribution:
+        """p(x_m | z) of one modality; see :meth:`decode`."""
+        modality = self.modalities[name]
+        if modality.private_dim:
+            if private is None:
+                private = torch.randn(*z.shape[:-1], modality.private_dim).to(z)
+            z = torch.cat([z, private], dim=-1)
+        return modality.decode(z)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        inputs: Mapping[str, Tensor] | None = None,
+        given: Sequence[str] | None = None,
+        targets: Sequence[str] | None = None,
+        num_samples: int = 1,
+    ) -> dict[str, Tensor]:
+        """Generate modalities from others, or from the prior.
+
+        Args:
+            inputs: Modality name to data of shape ``(B, *shape)``; None draws from the prior.
+            given: The names among ``inputs`` to condition on; all if None.
+            targets: The names to generate; all if None.
+            num_samples: Number of latents drawn for every sample.
+
+        Returns:
+            Target name to the means of p(x | z), of shape ``(num_samples, B, *shape)``, or
+            ``(num_samples, *shape)`` from the prior.
+
+        Raises:
+            ValueError: If a name is unknown, or ``given`` comes without ``inputs``.
+        """
+        targets = self._known(self.names if targets is None else targets, "targets")
+        if inputs is None:
+            if given is not None:
+                raise ValueError(f"got given={list(given)} without inputs, expected both")
+            z = torch.randn(num_samples, self.latent_dim, device=self.device)
+        else:
+            z = self.encode(inputs, given).sample((num_samples,))
+        return {name: self.decode_modality(name, z).mean for name in targets}
+
+    # ---- training
+
+    def elbo(self, batch: Batch, encoding: Encoding) -> ELBO:
+        """The terms of the joint ELBO of a batch, from one sample of the joint posterior."""
+        posterior = self.barycenter(encoding.experts, encoding.weights)
+        z = posterior.rsample()
+        likelihoods = {
+            name: self.decode_modality(name, z, self._private_sample(name, encoding))
+            for name in batch.inputs
+        }
+        return elbo(
+            posterior,
+            likelihoods,
+            batch.inputs,
+            weights=self.reconstruction_weights,
+            beta=self.current_beta,
+            present=_present(batch),
+            private=self._private(encoding),
+        )
+
+    @property
+    def current_beta(self) -> float:
+        """The weight of the divergence at this step of the warm-up."""
+        if not self.training or not self.warmup_steps:
+            return self.beta
+        return self.beta * min(1.0, self.global_step / self.warmup_steps)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of a batch."""
+        terms, _ = self._step(batch)
+        self._log_terms("train", terms, len(batch))
+        return terms.loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Encoding:
+        """Log the ELBO; the encoding goes to the callbacks that feed metrics."""
+        return self._evaluate("val", batch, batch_idx)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Encoding:
+        """Log the ELBO; the encoding goes to the callbacks that feed metrics."""
+        return self._evaluate("test", batch, batch_idx)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Mean and standard deviation of the posterior given all that is present."""
+        batch = _without_absent(batch)
+        encoding = self.encode_modalities(batch.inputs, batch.present)
+        posterior = self.barycenter.conditional(encoding.experts, encoding.weights)
+        return {"mean": posterior.mean, "std": posterior.stddev}
+
+    def configure_optimizers(self) -> Optimizer:
+        """The optimiser over all parameters."""
+        if self.optimizer is None:
+            return torch.optim.Adam(self.parameters(), lr=1e-3)
+        return self.optimizer(self.parameters())
+
+    def _evaluate(self, stage: str, batch: Batch, batch_idx: int) -> Encoding:
+        with seeded(batch_idx * self.trainer.world_size + self.global_rank, self.device):
+            terms, encoding = self._step(batch)
+        self._log_terms(stage, terms, len(batch))
+        return encoding
+
+    def _step(self, batch: Batch) -> tuple[ELBO, Encoding]:
+        batch = _without_absent(batch)
+        encoding = self.encode_modalities(batch.inputs, batch.present)
+        return self.elbo(batch, encoding), encoding
+
+    def _log_terms(self, stage: str, terms: ELBO, batch_size: int) -> None:
+        values = {f"{stage}/loss": terms.loss, f"{stage}/kl": terms.kl}
+        for name, value in terms.log_likelihood.items():
+            values[f"{stage}/reconstruction/{name}"] = value
+        self.log_dict(values, batch_size=batch_size, sync_dist=stage != "train")
+
+    # ---- checks and small parts
+
+    def _presence(
+        self, inputs: Mapping[str, Tensor], present: Tensor | None, size: int
+    ) -> Tensor | None:
+        """The weights of the experts: zero where absent, None where nothing is."""
+        if present is not None:
+            _check_present(present, (size, len(inputs)))
+            columns = dict(zip(inputs, present.unbind(-1), strict=True))
+            absent = torch.zeros_like(present[:, 0])
+            return torch.stack([columns.get(name, absent) for name in self.names], -1).float()
+        if len(inputs) == len(self.names):
+            return None
+        return torch.tensor([float(name in inputs) for name in self.names], device=self.device)
+
+    def _private_sample(self, name: str, encoding: Encoding) -> Tensor | None:
+        return encoding.private[name].rsample() if name in encoding.private else None
+
+    def _private(self, encoding: Encoding) -> dict[str, PrivateLatent]:
+        return {
+            name: PrivateLatent(q, self.modalities[name].private_kl_weight)
+            for name, q in encoding.private.items()
+        }
+
+    def _given(
+        self, inputs: Mapping[str, Tensor], given: Sequence[str] | None
+    ) -> Mapping[str, Tensor]:
+        if given is None:
+            return inputs
+        if isinstance(given, str):
+            raise ValueError(f"got given={given!r}, expected a sequence of names")
+        if missing := [name for name in self._known(given, "given") if name not in inputs]:
+            raise ValueError(f"given: {missing} not among the inputs, which are {list(inputs)}")
+        return {name: inputs[name] for name in given}
+
+    def _known(self, names: Sequence[str], argument: str) -> Sequence[str]:
+        if unknown := [name for name in names if name not in self.modalities]:
+            raise ValueError(
+                f"{argument}: got unknown modality {', '.join(map(repr, unknown))}, expected "
+                f"names from {list(self.names)}"
+            )
+        return names
+
+    def _check_inputs(self, inputs: Mapping[str, Tensor]) -> int:
+        if not self._known(list(inputs), "inputs"):
+            raise ValueError(f"got no modality, expected at least one of {list(self.names)}")
+        sizes = set()
+        for name, x in inputs.items():
+            shape = self.modalities[name].shape
+            if tuple(x.shape[1:]) != shape:
+                expected = ", ".join(map(str, ("B", *shape)))
+                raise ValueError(
+                    f"modality {name!r}: got a tensor of shape {tuple(x.shape)}, expected "
+                    f"({expected})"
+                )
+            sizes.add(len(x))
+        if len(sizes) > 1:
+            raise ValueError(
+                "got batches of different sizes, "
+                f"{ {name: len(x) for name, x in inputs.items()} }, expected one size"
+            )
+        return sizes.pop()
+
+
+def _output_shape(who: str, network: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
+    device = next((parameter.device for parameter in network.parameters()), None)
+    try:
+        with torch.no_grad():
+            return tuple(network(torch.zeros(shape, device=device)).shape)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{who} cannot take an input of shape {shape}: {reason}") from error
+
+
+def _present(batch: Batch) -> dict[str, Tensor] | None:
+    if batch.present is None:
+        return None
+    _check_present(batch.present, (len(batch), len(batch.inputs)))
+    return dict(zip(batch.inputs, batch.present.unbind(-1), strict=True))
+
+
+def _check_present(present: Tensor, shape: tuple[int, int]) -> None:
+    if tuple(present.shape) != shape or present.dtype != torch.bool:
+        raise ValueError(
+            f"present: got {present.dtype} of shape {tuple(present.shape)}, expected torch.bool "
+            f"of shape {shape}: a row a sample, a column a modality"
+        )
+
+
+def _without_absent(batch: Batch) -> Batch:
+    """The batch with zeros where a modality is missing, whatever stood there."""
+    present = _present(batch)
+    if present is None:
+        return batch
+
+    def keep(name: str, x: Tensor) -> Tensor:
+        return torch.where(present[name].reshape(-1, *[1] * (x.ndim - 1)), x, 0)
+
+    inputs = {name: keep(name, x) for name, x in batch.inputs.items()}
+    return Batch(inputs, batch.present, batch.label)
+
+
+def _check_names(modalities: Mapping[str, Modality]) -> None:
+    if not modalities:
+        raise ValueError("got no modalities, expected at least one")
+    for name in modalities:
+        if any(sign in name for sign in SEPARATORS) or hasattr(nn.ModuleDict, name):
+            raise ValueError(
+                f"got the modality name {name!r}, expected one without {' '.join(SEPARATORS)} "
+                "that is no attribute of torch.nn.ModuleDict"
+            )
+
+
+def _weights(
+    given: dict[str, float] | Literal["size"], modalities: Mapping[str, Modality]
+) -> dict[str, float]:
+    if given == "size":
+        sizes = {name: m.likelihood.num_variables(m.shape) for name, m in modalities.items()}
+        return {name: max(sizes.values()) / size for name, size in sizes.items()}
+    if isinstance(given, str) or set(given) != set(modalities):
+        raise ValueError(
+            f"reconstruction_weights: got {given!r}, expected 'size' or a number for each of "
+            f"{list(modalities)}"
+        )
+    if any(not 0 <= weight < math.inf for weight in given.values()) or not any(given.values()):
+        raise ValueError(
+            f"reconstruction_weights: got {given}, expected finite numbers, none negative and "
+            "at least one above zero"
+        )
+    return dict(given)
+
+
+class PoEVAE(MultimodalVAE):
+    """PoE-VAE (MVAE): product of experts with a prior expert in every subset.
+
+    Trains on the joint ELBO plus one unimodal ELBO per modality, whose reconstruction weight is
+    one, as the paper and its reference code do. No modality is encoded twice. Arguments are those
+    of :class:`MultimodalVAE`.
+
+    References:
+        Wu and Goodman, Multimodal Generative Models for Scalable Weakly-Supervised Learning,
+        NeurIPS 2018.
+    """
+
+    def default_barycenter(self) -> Barycenter:
+        return ProductOfExperts(prior="always")
+
+    def elbo(self, batch: Batch, encoding: Encoding) -> ELBO:
+        joint = super().elbo(batch, encoding)
+        loss = joint.loss
+        for name in batch.inputs:
+            loss = loss + self._unimodal_elbo(name, batch, encoding).loss
+        return joint._replace(loss=loss)
+
+    def _unimodal_elbo(self, name: str, batch: Batch, encoding: Encoding) -> ELBO:
+        weights = torch.eye(len(self.names), device=self.device)[self.names.index(name)]
+        if encoding.weights is not None:
+            weights = weights * encoding.weights
+        posterior = self.barycenter(encoding.experts, weights)
+        private = self._private_sample(name, encoding)
+        return elbo(
+            posterior,
+            {name: self.decode_modality(name, posterior.rsample(), private)},
+            batch.inputs,
+            weights={name: 1.0},
+            beta=self.current_beta,
+            present=_present(batch),
+            private=self._private(encoding),
+        )
+
+
+class MoEVAE(MultimodalVAE):
+    """MoE-VAE (MMVAE with an ELBO): mixture of experts. Arguments: :class:`MultimodalVAE`'s.
+
+    References:
+        Shi et al., Variational Mixture-of-Experts Autoencoders for Multi-Modal Deep Generative
+        Models, NeurIPS 2019.
+    """
+
+    def default_barycenter(self) -> Barycenter:
+        return MixtureOfExperts()
+
+
+class MoPoEVAE(MultimodalVAE):
+    """MoPoE-VAE: mixture, over subsets, of products of experts. Arguments: :class:`MultimodalVAE`'s.
+
+    The prior is an expert of the full set only, as in the authors' code.
+
+    References:
+        Sutter, Daunhawer and Vogt, Generalized Multimodal ELBO, ICLR 2021.
+    """
+
+    def default_barycenter(self) -> Barycenter:
+        return SubsetMixture(ProductOfExperts(prior="full_set"))
+
+
+class WBVAE(MultimodalVAE):
+    """WB-VAE: Wasserstein barycenter. Arguments: :class:`MultimodalVAE`'s.
+
+    References:
+        Qiu et al., Multimodal Variational Autoencoder: a Barycentric View, AAAI 2025.
+    """
+
+    def default_barycenter(self) -> Barycenter:
+        return WassersteinBarycenter()
+
+
+class MWBVAE(MultimodalVAE):
+    """MWB-VAE: mixture, over subsets, of Wasserstein barycenters. Arguments: :class:`MultimodalVAE`'s.
+
+    References:
+        Qiu et al., Multimodal Variational Autoencoder: a Barycentric View, AAAI 2025.
+    """
+
+    def default_barycenter(self) -> Barycenter:
+        return SubsetMixture(WassersteinBarycenter())

@@ -1,0 +1,17 @@
+"""Encoders, decoders and classifiers by benchmark: plain modules, tensor in, tensor out."""
+
+from mmvae_bary.networks.digits import (
+    DigitsSceneClassifier,
+    DigitsSceneDecoder,
+    DigitsSceneEncoder,
+)
+from mmvae_bary.networks.mlp import MLPClassifier, MLPDecoder, MLPEncoder
+
+__all__ = [
+    "DigitsSceneClassifier",
+    "DigitsSceneDecoder",
+    "DigitsSceneEncoder",
+    "MLPClassifier",
+    "MLPDecoder",
+    "MLPEncoder",
+]

@@ -1,0 +1,51 @@
+"""Networks of the embedded ``digits`` benchmark: the scene's; image and text use an MLP."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+class DigitsSceneEncoder(nn.Sequential):
+    """Two convolutions from ``(B, 3, 16, 16)`` to ``(B, 2 * latent_dim)``.
+
+    Args:
+        latent_dim: Width of the latent, shared plus private.
+    """
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__(*_trunk(), nn.Linear(64 * 4 * 4, 2 * latent_dim))
+
+
+class DigitsSceneDecoder(nn.Sequential):
+    """Two transposed convolutions from ``(N, latent_dim)`` to ``(N, 3, 16, 16)``.
+
+    Args:
+        latent_dim: Width of the latent, shared plus private.
+    """
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__(
+            nn.Linear(latent_dim, 64 * 4 * 4),
+            nn.ReLU(),
+            nn.Unflatten(1, (64, 4, 4)),
+            nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(32, 3, 4, stride=2, padding=1),
+        )
+
+
+class DigitsSceneClassifier(nn.Sequential):
+    """Two convolutions from ``(B, 3, 16, 16)`` to the logits of the ten digits, ``(B, 10)``."""
+
+    def __init__(self) -> None:
+        super().__init__(*_trunk(), nn.Dropout(0.5), nn.Linear(64 * 4 * 4, 10))
+
+
+def _trunk() -> list[nn.Module]:
+    return [
+        nn.Conv2d(3, 32, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+    ]

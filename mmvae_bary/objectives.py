@@ -1,0 +1,94 @@
+"""Evidence lower bounds (Eq. 3 of the paper), as pure functions of distributions and weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from mmvae_bary.distributions import standard_gaussian
+from mmvae_bary.divergences import kl_convexity_bound
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+    from torch.distributions import Distribution
+
+    from mmvae_bary.distributions import Gaussian
+
+
+class ELBO(NamedTuple):
+    """The terms of a weighted evidence lower bound, each a mean over the batch, in nats.
+
+    Attributes:
+        loss: The weighted negative bound, a scalar to minimise.
+        log_likelihood: Modality name to the unweighted :math:`\\log p(x_m | z)`, a scalar.
+        kl: The unweighted divergence of the joint posterior from the prior, a scalar.
+    """
+
+    loss: Tensor
+    log_likelihood: dict[str, Tensor]
+    kl: Tensor
+
+
+class PrivateLatent(NamedTuple):
+    """The posterior of a modality's private latent, batch shape ``(B,)``, and its KL's weight."""
+
+    posterior: Gaussian
+    kl_weight: float
+
+
+def elbo(
+    posterior: Distribution,
+    likelihoods: Mapping[str, Distribution],
+    inputs: Mapping[str, Tensor],
+    *,
+    weights: Mapping[str, float],
+    beta: float,
+    present: Mapping[str, Tensor] | None = None,
+    private: Mapping[str, PrivateLatent] | None = None,
+) -> ELBO:
+    r"""Weighted negative ELBO of a batch, from one sample of the posterior.
+
+    .. math::
+        -\sum_m w_m \log p(x_m | z, s_m) + \beta \Big( \mathrm{KL}(q(z|X) \| p(z))
+        + \sum_m v_m \mathrm{KL}(q(s_m|x_m) \| p(s_m)) \Big)
+
+    The divergence of a mixture is its convexity bound. A modality that a sample lacks adds
+    nothing to that sample's terms; every sample counts once.
+
+    Args:
+        posterior: q(z | X), of batch shape ``(B,)``.
+        likelihoods: Modality name to p(x_m | z), of batch shape ``(B,)``.
+        inputs: Modality name to data of shape ``(B, *shape)``.
+        weights: Modality name to the reconstruction weight :math:`w_m`.
+        beta: Weight of the divergences.
+        present: Modality name to booleans of shape ``(B,)``; None if nothing is missing.
+        private: Modality name to its private latent and that latent's weight :math:`v_m`.
+    """
+    kl = _kl_to_prior(posterior)
+    loss = beta * kl
+    log_likelihood = {}
+    for name, likelihood in likelihoods.items():
+        here = None if present is None else present[name]
+        term = _where_present(here, likelihood.log_prob(inputs[name]))
+        log_likelihood[name] = _mean_of_present(here, term)
+        loss = loss - weights[name] * term
+        if private is not None and name in private:
+            latent = private[name]
+            penalty = _where_present(here, _kl_to_prior(latent.posterior))
+            loss = loss + beta * latent.kl_weight * penalty
+    return ELBO(loss.mean(), log_likelihood, kl.mean())
+
+
+def _kl_to_prior(posterior: Distribution) -> Tensor:
+    return kl_convexity_bound(posterior, standard_gaussian(posterior))
+
+
+def _where_present(present: Tensor | None, term: Tensor) -> Tensor:
+    return term if present is None else torch.where(present, term, 0.0)
+
+
+def _mean_of_present(present: Tensor | None, term: Tensor) -> Tensor:
+    return term.mean() if present is None else term.sum() / present.sum().clamp(min=1)
