@@ -29,25 +29,26 @@ from mmvae_bary.callbacks import (
 from mmvae_bary.data import DigitsDataModule, MultimodalDataModule
 from mmvae_bary.distributions import Mixture
 from mmvae_bary.model import (
+    MWBVAE,
+    WBVAE,
     Modality,
     MoEVAE,
     MoPoEVAE,
     MultimodalVAE,
-    MWBVAE,
     PoEVAE,
-    WBVAE,
 )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "MWBVAE",
+    "WBVAE",
     "Barycenter",
     "Batch",
     "CoherenceCallback",
     "DigitsDataModule",
     "GeometricBarycenter",
     "LinearProbeCallback",
-    "MWBVAE",
     "Mixture",
     "MixtureOfExperts",
     "MoEVAE",
@@ -60,6 +61,5 @@ __all__ = [
     "ResultsCallback",
     "SampleGridCallback",
     "SubsetMixture",
-    "WBVAE",
     "WassersteinBarycenter",
 ]

@@ -243,7 +243,7 @@ class SampleGridCallback(Callback):
     @rank_zero_only
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the grids."""
-        if trainer.fast_dev_run:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         assert isinstance(pl_module, MultimodalVAE)
         data = _data(trainer)
@@ -307,7 +307,7 @@ class ResultsCallback(Callback):
         figures = {key: value.item() for key, value in trainer.callback_metrics.items()}
         meta = self._meta(trainer, pl_module)
         _print_table(pl_module, figures, meta)
-        if trainer.fast_dev_run:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         folder = run_folder(trainer)
         folder.mkdir(parents=True, exist_ok=True)

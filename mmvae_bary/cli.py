@@ -1,4 +1,4 @@
-"""The ``mmvae`` command: LightningCLI with the packaged configurations and one test after a fit."""
+"""The ``mmvae`` command: LightningCLI with packaged configurations and a test after a fit."""
 
 from __future__ import annotations
 
@@ -97,3 +97,7 @@ def _find(name: str) -> str:
             f"configuration: {', '.join(sorted(packaged))}"
         )
     return packaged[name]
+
+
+if __name__ == "__main__":
+    main()

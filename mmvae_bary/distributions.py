@@ -18,10 +18,11 @@ from torch.distributions import Distribution, Independent, MultivariateNormal, N
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-Gaussian: TypeAlias = Independent | MultivariateNormal
+DiagonalGaussian: TypeAlias = "Independent[Normal]"
+Gaussian: TypeAlias = "DiagonalGaussian | MultivariateNormal"
 
 
-def diagonal_gaussian(loc: Tensor, scale: Tensor) -> Independent:
+def diagonal_gaussian(loc: Tensor, scale: Tensor) -> DiagonalGaussian:
     """The Gaussian with independent coordinates of mean ``loc`` and standard deviation ``scale``.
 
     Args:
@@ -39,7 +40,7 @@ def diagonal_gaussian(loc: Tensor, scale: Tensor) -> Independent:
 
 
 def standard_gaussian(p: Distribution) -> Gaussian:
-    """The standard normal of the shape, family and device of ``p``, a mixture's components' if one.
+    """The standard normal like ``p``, or like its components where it is a mixture.
 
     It takes no memory: its parameters are views of single numbers.
     """
@@ -174,9 +175,9 @@ class Mixture(Distribution):
     def choose(self, sample_shape: Sequence[int] = ()) -> Gaussian:
         """Draw one component for every draw of the mixture.
 
-        The draws are stratified: their number, ``n``, cuts the unit interval into as many strata,
-        which a random order hands to the draws. Every draw sees each component with exactly its
-        weight, and together they hold each component as evenly as ``n`` allows.
+        The draws are stratified: ``n`` evenly spaced levels of the cumulated weights, shifted
+        together by a random amount, go to the ``n`` draws in random order. Every draw sees each
+        component with exactly its weight, and together they hold each as evenly as ``n`` allows.
 
         Returns:
             The chosen Gaussians, of batch shape ``(*sample_shape, *batch_shape)``.
@@ -184,7 +185,7 @@ class Mixture(Distribution):
         shape = (*sample_shape, *self.batch_shape)
         n = prod(shape)
         device = self.weights.device
-        position = (torch.randperm(n, device=device) + torch.rand(n, device=device)) / n
+        position = (torch.randperm(n, device=device) + torch.rand(1, device=device)) / n
         cumulated = self.weights.detach().cumsum(-1)
         # kept below one, lest rounding choose a component past the last of positive weight
         level = position.reshape(*shape, 1).clamp(max=1 - 1e-6) * cumulated[..., -1:]
@@ -203,7 +204,7 @@ class Mixture(Distribution):
         log_weights = torch.where(positive, self.weights, 1.0).log()
         log_density = self.components.log_prob(value.unsqueeze(-1 - len(self.event_shape)))
         terms = (log_weights + log_density).masked_fill(~positive, -torch.inf)
-        return terms.logsumexp(-1)
+        return torch.logsumexp(terms, -1)
 
     @property
     def mean(self) -> Tensor:

@@ -129,7 +129,7 @@ def kl_convexity_bound(q: Distribution, p: Distribution) -> Tensor:
 
 
 def _log_chernoff(p: Distribution, q: Distribution, alpha: float) -> Tensor:
-    """``log of the integral of p^alpha q^(1 - alpha)``, of diagonal Gaussians, for 0 < alpha < 1."""
+    """Log of the integral of ``p^alpha q^(1 - alpha)``, for diagonal Gaussians."""
     p_loc, p_scale = diagonal_parameters(p)
     q_loc, q_scale = diagonal_parameters(q)
     variance = alpha * q_scale.square() + (1 - alpha) * p_scale.square()

@@ -35,9 +35,7 @@ class Likelihood(nn.Module, ABC):
         if output.dtype in {torch.float16, torch.bfloat16}:
             output = output.float()
         p = self.elementwise(output)
-        return distributions.Independent(
-            p, event_ndim - len(p.event_shape), validate_args=False
-        )
+        return distributions.Independent(p, event_ndim - len(p.event_shape), validate_args=False)
 
     @abstractmethod
     def elementwise(self, output: Tensor) -> Distribution:
@@ -113,7 +111,7 @@ class Categorical(Likelihood):
     """
 
     def elementwise(self, output: Tensor) -> Distribution:
-        return distributions.OneHotCategorical(logits=output, validate_args=False)
+        return _OneHotCategorical(output)
 
     def num_variables(self, shape: Sequence[int]) -> int:
         return math.prod(shape[:-1])
@@ -144,6 +142,15 @@ class NegativeBinomial(_ScaledLikelihood):
         return distributions.NegativeBinomial(
             self.scale.to(output), logits=logits, validate_args=False
         )
+
+
+class _OneHotCategorical(distributions.OneHotCategorical):
+    """Without torch's check of the logits, which cannot be turned off and stalls a device."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self._categorical = distributions.Categorical(logits=logits, validate_args=False)
+        shape = logits.shape
+        distributions.Distribution.__init__(self, shape[:-1], shape[-1:], validate_args=False)
 
 
 def _positive(output: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
+from typing import TYPE_CHECKING, Literal, NamedTuple, final
 
 import torch
 from lightning.pytorch import LightningModule
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from mmvae_bary.distributions import Gaussian
 
-OptimizerFactory = Callable[[Iterable], Optimizer]
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SEPARATORS = ("+", "->", "/", ".")
 
 
@@ -82,8 +82,9 @@ class Modality(nn.Module):
 
     def decode(self, z: Tensor) -> Distribution:
         """p(x | z) at latents of shape ``(*batch, shared + private)``."""
-        output = self.decoder(z.flatten(end_dim=-2))
-        return self.likelihood(output.unflatten(0, z.shape[:-1]), len(self.shape))
+        output = self.decoder(z.flatten(end_dim=-2)).unflatten(0, z.shape[:-1])
+        p: Distribution = self.likelihood(output, len(self.shape))
+        return p
 
     def check(self, name: str, latent_dim: int) -> None:
         """Run both networks once on zeros, in evaluation mode, and raise if a width is wrong.
@@ -152,6 +153,8 @@ class MultimodalVAE(LightningModule):
         Qiu et al., Multimodal Variational Autoencoder: a Barycentric View, AAAI 2025.
     """
 
+    modalities: Mapping[str, Modality]
+
     def __init__(
         self,
         modalities: dict[str, Modality],
@@ -170,7 +173,7 @@ class MultimodalVAE(LightningModule):
         _check_names(modalities)
         for name, modality in modalities.items():
             modality.check(name, latent_dim)
-        self.modalities = nn.ModuleDict(modalities)
+        self.modalities = nn.ModuleDict(modalities)  # type: ignore[assignment]
         self.latent_dim = latent_dim
         self.barycenter = self.default_barycenter() if barycenter is None else barycenter
         self.beta = beta
@@ -342,11 +345,15 @@ class MultimodalVAE(LightningModule):
         self._log_terms("train", terms, len(batch))
         return terms.loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> Encoding:
+    def validation_step(  # type: ignore[override]
+        self, batch: Batch, batch_idx: int
+    ) -> Encoding:
         """Log the ELBO; the encoding goes to the callbacks that feed metrics."""
         return self._evaluate("val", batch, batch_idx)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> Encoding:
+    def test_step(  # type: ignore[override]
+        self, batch: Batch, batch_idx: int
+    ) -> Encoding:
         """Log the ELBO; the encoding goes to the callbacks that feed metrics."""
         return self._evaluate("test", batch, batch_idx)
 
@@ -564,9 +571,10 @@ class MoEVAE(MultimodalVAE):
 
 
 class MoPoEVAE(MultimodalVAE):
-    """MoPoE-VAE: mixture, over subsets, of products of experts. Arguments: :class:`MultimodalVAE`'s.
+    """MoPoE-VAE: mixture, over subsets, of products of experts.
 
-    The prior is an expert of the full set only, as in the authors' code.
+    The prior is an expert of the full set only, as in the authors' code. Arguments are those of
+    :class:`MultimodalVAE`.
 
     References:
         Sutter, Daunhawer and Vogt, Generalized Multimodal ELBO, ICLR 2021.
@@ -588,7 +596,9 @@ class WBVAE(MultimodalVAE):
 
 
 class MWBVAE(MultimodalVAE):
-    """MWB-VAE: mixture, over subsets, of Wasserstein barycenters. Arguments: :class:`MultimodalVAE`'s.
+    """MWB-VAE: mixture, over subsets, of Wasserstein barycenters.
+
+    Arguments are those of :class:`MultimodalVAE`.
 
     References:
         Qiu et al., Multimodal Variational Autoencoder: a Barycentric View, AAAI 2025.

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class ELBO(NamedTuple):
-    """The terms of a weighted evidence lower bound, each a mean over the batch, in nats.
+    r"""The terms of a weighted evidence lower bound, each a mean over the batch, in nats.
 
     Attributes:
         loss: The weighted negative bound, a scalar to minimise.
-        log_likelihood: Modality name to the unweighted :math:`\\log p(x_m | z)`, a scalar.
+        log_likelihood: Modality name to the unweighted :math:`\log p(x_m | z)`, a scalar.
         kl: The unweighted divergence of the joint posterior from the prior, a scalar.
     """
 

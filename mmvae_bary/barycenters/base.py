@@ -45,7 +45,8 @@ class Barycenter(nn.Module, ABC):
 
         Args:
             experts: Gaussians of batch shape ``(..., M)`` and event shape ``(D,)``.
-            weights: Non-negative, of a shape that broadcasts against ``(..., M)``; all one if None.
+            weights: Non-negative, of a shape that broadcasts against ``(..., M)``; None is all
+                one.
 
         Returns:
             The posterior, of the batch shape ``(...)`` that experts and weights broadcast to.
@@ -63,6 +64,11 @@ class Barycenter(nn.Module, ABC):
             if (extra := weights.ndim - len(experts.batch_shape)) > 0:
                 present = present.flatten(end_dim=extra - 1).any(0)
             return self.fuse(where(present, experts, standard_gaussian(experts)), weights)
+
+    def __call__(self, experts: Gaussian, weights: Tensor | None = None) -> Distribution:
+        """:meth:`forward`, with its types."""
+        posterior: Distribution = super().__call__(experts, weights)
+        return posterior
 
     def conditional(self, experts: Gaussian, weights: Tensor | None = None) -> Distribution:
         """The posterior that evaluation means by ``q(z | x_S)``, with S the experts present.

@@ -12,9 +12,8 @@ from mmvae_bary.divergences import kl, reverse_kl
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.distributions import Independent
 
-    from mmvae_bary.distributions import Gaussian
+    from mmvae_bary.distributions import DiagonalGaussian, Gaussian
 
 PriorExpert = Literal["always", "full_set", "never"]
 
@@ -33,7 +32,7 @@ class GeometricBarycenter(Barycenter):
 
     divergence = staticmethod(reverse_kl)
 
-    def fuse(self, experts: Gaussian, weights: Tensor) -> Independent:
+    def fuse(self, experts: Gaussian, weights: Tensor) -> DiagonalGaussian:
         return _product(experts, normalized(weights))
 
 
@@ -71,7 +70,7 @@ class ProductOfExperts(Barycenter):
             raise ValueError(f"got prior={prior!r}, expected one of {get_args(PriorExpert)}")
         self.prior = prior
 
-    def fuse(self, experts: Gaussian, weights: Tensor) -> Independent:
+    def fuse(self, experts: Gaussian, weights: Tensor) -> DiagonalGaussian:
         return _product(experts, weights, self._prior_weight(weights))
 
     def _prior_weight(self, weights: Tensor) -> Tensor:
@@ -101,7 +100,9 @@ class MixtureOfExperts(Barycenter):
         return Mixture(experts.expand(shape), normalized(weights))
 
 
-def _product(experts: Gaussian, weights: Tensor, prior_weight: Tensor | None = None) -> Independent:
+def _product(
+    experts: Gaussian, weights: Tensor, prior_weight: Tensor | None = None
+) -> DiagonalGaussian:
     loc, scale = diagonal_parameters(experts)
     precisions = scale.square().reciprocal()
     precision = weighted_sum(weights, precisions)

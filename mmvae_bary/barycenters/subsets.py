@@ -6,6 +6,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
+from torch.distributions import Independent, MultivariateNormal
 
 from mmvae_bary.barycenters.base import Barycenter
 from mmvae_bary.barycenters.kl import MixtureOfExperts
@@ -94,6 +95,11 @@ class SubsetMixture(Barycenter):
         available = (absent @ members.mT == 0).to(weights)  # (..., K)
         weights = members * weights.unsqueeze(-2)  # (..., K, M)
         components = self.inner.fuse(unsqueeze_batch(experts), weights)
+        if not isinstance(components, Independent | MultivariateNormal):
+            raise TypeError(
+                f"inner: got {type(self.inner).__name__}, which returns a "
+                f"{type(components).__name__}, expected a barycenter that returns a Gaussian"
+            )
         return self.over_subsets.fuse(components, available)
 
     def conditional(self, experts: Gaussian, weights: Tensor | None = None) -> Distribution:

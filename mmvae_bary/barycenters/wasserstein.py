@@ -10,9 +10,8 @@ from mmvae_bary.divergences import wasserstein
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.distributions import Independent
 
-    from mmvae_bary.distributions import Gaussian
+    from mmvae_bary.distributions import DiagonalGaussian, Gaussian
 
 
 class WassersteinBarycenter(Barycenter):
@@ -30,7 +29,7 @@ class WassersteinBarycenter(Barycenter):
 
     divergence = staticmethod(wasserstein)
 
-    def fuse(self, experts: Gaussian, weights: Tensor) -> Independent:
+    def fuse(self, experts: Gaussian, weights: Tensor) -> DiagonalGaussian:
         loc, scale = diagonal_parameters(experts)
         weights = normalized(weights)
         return diagonal_gaussian(weighted_sum(weights, loc), weighted_sum(weights, scale))

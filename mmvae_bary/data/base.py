@@ -219,7 +219,7 @@ class MultimodalDataModule(LightningDataModule, ABC):
         return self.test_dataloader()
 
     def probe_dataloader(self, num_rows: int, seed: int) -> BatchLoader:
-        """Training tuples to fit a probe on, drawn without replacement, the same in any process."""
+        """Training tuples to fit a probe on, drawn without replacement, alike in all processes."""
         size = len(self.datasets["train"])
         if num_rows > size:
             raise ValueError(f"got num_rows={num_rows}, expected at most {size} training tuples")

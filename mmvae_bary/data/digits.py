@@ -43,7 +43,8 @@ class DigitsDataModule(MultimodalDataModule):
     Example:
         >>> data = DigitsDataModule(batch_size=4, num_train=40)
         >>> data.setup("fit")
-        >>> {name: tuple(x.shape) for name, x in next(iter(data.train_dataloader())).inputs.items()}
+        >>> batch = next(iter(data.train_dataloader()))
+        >>> {name: tuple(x.shape) for name, x in batch.inputs.items()}
         {'image': (4, 1, 16, 16), 'scene': (4, 3, 16, 16), 'text': (4, 8, 27)}
     """
 

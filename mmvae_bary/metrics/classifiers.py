@@ -1,4 +1,4 @@
-"""Classifiers of single modalities, the judges of coherence: trained once, kept beside the data."""
+"""Classifiers of single modalities, the judges of coherence: learned once, then kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from mmvae_bary.distributions import seeded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from mmvae_bary.batch import Batch
 
@@ -31,12 +31,12 @@ class ModalityClassifiers:
 
     def __init__(
         self,
-        networks: dict[str, nn.Module],
+        networks: Mapping[str, nn.Module],
         max_epochs: int = 10,
         learning_rate: float = 1e-3,
         seed: int = 0,
     ) -> None:
-        self.networks = nn.ModuleDict(networks)
+        self.networks = nn.ModuleDict(dict(networks))
         self.max_epochs = max_epochs
         self.learning_rate = learning_rate
         self.seed = seed
@@ -106,7 +106,9 @@ class ModalityClassifiers:
 
 def _loss(networks: nn.ModuleDict, batch: Batch) -> torch.Tensor:
     assert batch.label is not None
-    losses = [cross_entropy(net(batch.inputs[name]), batch.label) for name, net in networks.items()]
+    losses = [
+        cross_entropy(net(batch.inputs[name]), batch.label) for name, net in networks.items()
+    ]
     return torch.stack(losses).sum()
 
 

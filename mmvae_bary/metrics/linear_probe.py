@@ -35,12 +35,11 @@ def logistic_regression(
         Weights of shape ``(K, D, C)`` and intercepts of shape ``(K, 1, C)``, in float64.
     """
     num_problems, _, width = features.shape
-    double = {"dtype": torch.float64, "device": features.device}
     features = features.double()
     with torch.inference_mode(False), torch.enable_grad():
         features = features.clone()  # what inference mode made cannot enter a graph
-        weight = torch.zeros(num_problems, width, num_classes, **double, requires_grad=True)
-        bias = torch.zeros(num_problems, 1, num_classes, **double, requires_grad=True)
+        weight = features.new_zeros(num_problems, width, num_classes).requires_grad_()
+        bias = features.new_zeros(num_problems, 1, num_classes).requires_grad_()
         target = label.clone().expand(num_problems, -1).flatten()
         solver = torch.optim.LBFGS(
             [weight, bias],
@@ -53,10 +52,10 @@ def logistic_regression(
         def closure() -> Tensor:
             solver.zero_grad()
             logits = torch.baddbmm(bias, features, weight).flatten(0, 1)
-            loss = inverse_penalty * cross_entropy(logits, target, reduction="sum")
+            loss: Tensor = inverse_penalty * cross_entropy(logits, target, reduction="sum")
             loss = loss + weight.square().sum() / 2
             loss.backward()
-            return loss
+            return loss.detach()
 
         solver.step(closure)
     return weight.detach(), bias.detach()

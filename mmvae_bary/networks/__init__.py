@@ -2,14 +2,12 @@
 
 from mmvae_bary.networks.digits import (
     DigitsSceneClassifier,
-    DigitsSceneDecoder,
     DigitsSceneEncoder,
 )
 from mmvae_bary.networks.mlp import MLPClassifier, MLPDecoder, MLPEncoder
 
 __all__ = [
     "DigitsSceneClassifier",
-    "DigitsSceneDecoder",
     "DigitsSceneEncoder",
     "MLPClassifier",
     "MLPDecoder",

@@ -1,4 +1,4 @@
-"""Networks of the embedded ``digits`` benchmark: the scene's; image and text use an MLP."""
+"""Networks of the embedded ``digits`` benchmark that are not a multilayer perceptron."""
 
 from __future__ import annotations
 
@@ -14,24 +14,6 @@ class DigitsSceneEncoder(nn.Sequential):
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__(*_trunk(), nn.Linear(64 * 4 * 4, 2 * latent_dim))
-
-
-class DigitsSceneDecoder(nn.Sequential):
-    """Two transposed convolutions from ``(N, latent_dim)`` to ``(N, 3, 16, 16)``.
-
-    Args:
-        latent_dim: Width of the latent, shared plus private.
-    """
-
-    def __init__(self, latent_dim: int) -> None:
-        super().__init__(
-            nn.Linear(latent_dim, 64 * 4 * 4),
-            nn.ReLU(),
-            nn.Unflatten(1, (64, 4, 4)),
-            nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1),
-            nn.ReLU(),
-            nn.ConvTranspose2d(32, 3, 4, stride=2, padding=1),
-        )
 
 
 class DigitsSceneClassifier(nn.Sequential):

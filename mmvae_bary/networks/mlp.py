@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import prod
 
 from torch import nn
@@ -17,7 +18,9 @@ class MLPEncoder(nn.Sequential):
         hidden: Widths of the hidden layers.
     """
 
-    def __init__(self, shape: Sequence[int], latent_dim: int, hidden: Sequence[int] = (256,)) -> None:
+    def __init__(
+        self, shape: Sequence[int], latent_dim: int, hidden: Sequence[int] = (256,)
+    ) -> None:
         super().__init__(nn.Flatten(), *_layers([prod(shape), *hidden, 2 * latent_dim]))
 
 
@@ -30,8 +33,12 @@ class MLPDecoder(nn.Sequential):
         hidden: Widths of the hidden layers.
     """
 
-    def __init__(self, latent_dim: int, shape: Sequence[int], hidden: Sequence[int] = (256,)) -> None:
-        super().__init__(*_layers([latent_dim, *hidden, prod(shape)]), nn.Unflatten(1, tuple(shape)))
+    def __init__(
+        self, latent_dim: int, shape: Sequence[int], hidden: Sequence[int] = (256,)
+    ) -> None:
+        super().__init__(
+            *_layers([latent_dim, *hidden, prod(shape)]), nn.Unflatten(1, tuple(shape))
+        )
 
 
 class MLPClassifier(nn.Sequential):
@@ -43,12 +50,14 @@ class MLPClassifier(nn.Sequential):
         hidden: Widths of the hidden layers.
     """
 
-    def __init__(self, shape: Sequence[int], num_classes: int, hidden: Sequence[int] = (256,)) -> None:
+    def __init__(
+        self, shape: Sequence[int], num_classes: int, hidden: Sequence[int] = (256,)
+    ) -> None:
         super().__init__(nn.Flatten(), *_layers([prod(shape), *hidden, num_classes]))
 
 
 def _layers(widths: Sequence[int]) -> list[nn.Module]:
     layers: list[nn.Module] = []
-    for before, after in zip(widths[:-1], widths[1:], strict=True):
+    for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), nn.ReLU()]
     return layers[:-1]

@@ -1,0 +1,114 @@
+"""Seeds, small models and small data that the tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mmvae_bary import Batch, DigitsDataModule, Modality, MultimodalVAE
+from mmvae_bary.distributions import DiagonalGaussian, diagonal_gaussian
+from mmvae_bary.likelihoods import Categorical, Laplace, Normal
+from mmvae_bary.networks import MLPDecoder, MLPEncoder
+
+torch.set_num_threads(2)
+
+# One warning of Lightning 2.6 on torch 2.15, that no caller can avoid.
+LEAF_SPEC = "ignore:.*LeafSpec.* is deprecated"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--unseed", action="store_true", help="draw new random numbers in each run")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.filterwarnings(LEAF_SPEC), append=False)
+        if "gpu" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="no CUDA device on this machine"))
+
+
+@pytest.fixture(autouse=True)
+def _seed(request: pytest.FixtureRequest) -> None:
+    if not request.config.getoption("--unseed"):
+        torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run every test in an empty folder, so that none leaves anything in the repository."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One folder of learned classifiers for the session."""
+    return str(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def data(data_root: str) -> DigitsDataModule:
+    module = DigitsDataModule(num_train=600, num_validation=100, num_test=203, root=data_root)
+    module.setup("fit")
+    return module
+
+
+def random_experts(
+    *batch_shape: int, dim: int = 3, dtype: torch.dtype = torch.float32
+) -> DiagonalGaussian:
+    """Diagonal Gaussians with means of order one and standard deviations from 0.4 to 1.6."""
+    loc = torch.randn(*batch_shape, dim, dtype=dtype)
+    scale = 0.4 + 1.2 * torch.rand(*batch_shape, dim, dtype=dtype)
+    return diagonal_gaussian(loc, scale)
+
+
+LATENT_DIM = 4
+SHAPES = {"image": (1, 4, 4), "code": (6,), "text": (5, 7)}
+
+
+def tiny_modalities(private_dim: int = 0) -> dict[str, Modality]:
+    """Three modalities of different kinds on small networks."""
+    width = LATENT_DIM + private_dim
+    likelihoods = {"image": Laplace(0.75), "code": Normal(0.5), "text": Categorical()}
+    return {
+        name: Modality(
+            shape,
+            MLPEncoder(shape, width, hidden=[16]),
+            MLPDecoder(width, shape, hidden=[16]),
+            likelihoods[name],
+            private_dim,
+        )
+        for name, shape in SHAPES.items()
+    }
+
+
+def tiny_model(
+    cls: type[MultimodalVAE] = MultimodalVAE, private_dim: int = 0, **arguments: Any
+) -> MultimodalVAE:
+    return cls(tiny_modalities(private_dim), LATENT_DIM, **arguments)
+
+
+def tiny_inputs(size: int = 5) -> dict[str, Tensor]:
+    symbols = torch.randint(7, (size, 5))
+    return {
+        "image": torch.rand(size, 1, 4, 4),
+        "code": torch.randn(size, 6),
+        "text": torch.nn.functional.one_hot(symbols, 7).float(),
+    }
+
+
+def tiny_batch(size: int = 5) -> Batch:
+    return Batch(tiny_inputs(size), label=torch.arange(size) % 10)
+
+
+def real_data() -> Path:
+    """The folder of real data: MMVAE_DATA or ../shared/data; skips where there is neither."""
+    folder = Path(os.environ.get("MMVAE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data: set MMVAE_DATA (looked in {folder})")
+    return folder

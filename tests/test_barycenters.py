@@ -1,0 +1,377 @@
+"""The contract of every barycenter: parametrised over the family, complete by construction."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent
+
+from mmvae_bary import (
+    Barycenter,
+    GeometricBarycenter,
+    Mixture,
+    MixtureOfExperts,
+    ProductOfExperts,
+    SubsetMixture,
+    WassersteinBarycenter,
+)
+from mmvae_bary.barycenters.subsets import membership, powerset
+from mmvae_bary.distributions import (
+    DiagonalGaussian,
+    diagonal_gaussian,
+    diagonal_parameters,
+    map_parameters,
+)
+from tests.conftest import random_experts
+
+FAMILY: dict[str, Callable[[], Barycenter]] = {
+    "geometric": GeometricBarycenter,
+    "product-always": lambda: ProductOfExperts("always"),
+    "product-full_set": lambda: ProductOfExperts("full_set"),
+    "product-never": lambda: ProductOfExperts("never"),
+    "mixture": MixtureOfExperts,
+    "wasserstein": WassersteinBarycenter,
+    "mopoe": lambda: SubsetMixture(ProductOfExperts("full_set")),
+    "mwb": lambda: SubsetMixture(WassersteinBarycenter()),
+    "subsets-of-geometric": lambda: SubsetMixture(GeometricBarycenter(), conditional="mixture"),
+}
+# A product is sharper than its experts, and a prior expert pulls the answer to the origin.
+IDEMPOTENT = ("geometric", "mixture", "wasserstein", "mwb", "subsets-of-geometric")
+WITHOUT_PRIOR = (*IDEMPOTENT, "product-never")
+M = 3
+
+barycenters = pytest.mark.parametrize("name", FAMILY)
+
+
+def descendants() -> set[type[Barycenter]]:
+    found: set[type[Barycenter]] = set()
+    queue = Barycenter.__subclasses__()
+    while queue:
+        found.add(cls := queue.pop())
+        queue += cls.__subclasses__()
+    return found
+
+
+def density(posterior: Distribution) -> Tensor:
+    """The log-density at a few points, by which two distributions of a kind are compared."""
+    points = torch.linspace(-2, 2, 5, dtype=torch.float64)
+    ones = torch.ones(posterior.event_shape, dtype=torch.float64)
+    values = torch.stack([posterior.log_prob((point * ones).float()) for point in points])
+    return values.double()
+
+
+def assert_same(p: Distribution, q: Distribution) -> None:
+    torch.testing.assert_close(density(p), density(q), rtol=1e-4, atol=1e-4)
+
+
+def test_every_barycenter_is_covered() -> None:
+    covered = {type(make()).__name__ for make in FAMILY.values()}
+    ours = {cls.__name__ for cls in descendants() if cls.__module__.startswith("mmvae_bary")}
+    assert ours == covered
+
+
+@barycenters
+@pytest.mark.parametrize(
+    ("experts_shape", "weights_shape", "expected"),
+    [
+        ((M,), None, ()),
+        ((5, M), None, (5,)),
+        ((5, M), (M,), (5,)),
+        ((5, M), (5, M), (5,)),
+        ((5, M), (7, 1, M), (7, 5)),
+        ((5, M), (7, 5, M), (7, 5)),
+        ((2, 5, M), (5, M), (2, 5)),
+        ((1, M), (5, M), (5,)),
+    ],
+)
+def test_shapes(
+    name: str,
+    experts_shape: tuple[int, ...],
+    weights_shape: tuple[int, ...] | None,
+    expected: tuple[int, ...],
+) -> None:
+    weights = None if weights_shape is None else torch.rand(weights_shape) + 0.1
+    posterior = FAMILY[name]()(random_experts(*experts_shape), weights)
+    assert posterior.batch_shape == expected
+    assert posterior.event_shape == (3,)
+    assert posterior.rsample().shape == (*expected, 3)
+    assert posterior.rsample((4,)).shape == (4, *expected, 3)
+    assert posterior.mean.shape == posterior.stddev.shape == (*expected, 3)
+    assert posterior.log_prob(posterior.sample((4,))).shape == (4, *expected)
+    assert (
+        FAMILY[name]().conditional(random_experts(*experts_shape), weights).batch_shape == expected
+    )
+
+
+@barycenters
+def test_gradient_reaches_present_experts_only(name: str) -> None:
+    experts = random_experts(4, M)
+    loc, scale = (x.requires_grad_() for x in diagonal_parameters(experts))
+    weights = torch.tensor([[1.0, 1, 1], [1, 0, 1], [0, 0, 1], [0, 0, 0]])
+    with torch.no_grad():
+        absent = (weights == 0).unsqueeze(-1)
+        loc.masked_fill_(absent, torch.nan)
+        scale.masked_fill_(absent, torch.nan)
+    posterior = FAMILY[name]()(diagonal_gaussian(loc, scale), weights)
+    for value in (posterior.mean, posterior.stddev, posterior.rsample()):
+        assert value.isfinite().all()
+    (posterior.mean.sum() + posterior.variance.sum()).backward()
+    for gradient in (loc.grad, scale.grad):
+        assert gradient is not None
+        present = weights > 0
+        assert (gradient[~present] == 0).all()
+        assert (gradient[present].abs().sum(-1) > 0).all()
+
+
+@barycenters
+def test_order_of_experts_does_not_matter(name: str) -> None:
+    experts, weights = random_experts(5, M), torch.rand(5, M)
+    order = [2, 0, 1]
+    shuffled = map_parameters(lambda x: x[:, order], experts)
+    assert_same(FAMILY[name]()(experts, weights), FAMILY[name]()(shuffled, weights[:, order]))
+
+
+@pytest.mark.parametrize("name", IDEMPOTENT)
+def test_equal_experts_give_themselves(name: str) -> None:
+    expert = random_experts(5)
+    experts = map_parameters(lambda x: x.unsqueeze(1).expand(-1, M, -1), expert)
+    assert_same(FAMILY[name]()(experts), expert)
+
+
+def test_product_of_equal_experts_is_sharper() -> None:
+    expert = random_experts(5)
+    experts = map_parameters(lambda x: x.unsqueeze(1).expand(-1, M, -1), expert)
+    product = ProductOfExperts("never")(experts)
+    torch.testing.assert_close(product.mean, expert.mean)
+    torch.testing.assert_close(product.variance, expert.variance / M)
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILY if name != "product-always"])
+def test_all_weight_on_one_gives_that_expert(name: str) -> None:
+    experts = random_experts(5, M)
+    for m in range(M):
+        posterior = FAMILY[name]()(experts, torch.eye(M)[m])
+        assert_same(posterior, map_parameters(lambda x, m=m: x[:, m], experts))
+
+
+@pytest.mark.parametrize("name", WITHOUT_PRIOR)
+def test_weight_of_zero_means_absent(name: str) -> None:
+    experts = random_experts(5, M)
+    two = map_parameters(lambda x: x[:, [0, 2]], experts)
+    assert_same(FAMILY[name]()(experts, torch.tensor([1.0, 0, 1])), FAMILY[name]()(two))
+
+
+@pytest.mark.parametrize("name", WITHOUT_PRIOR)
+def test_translation_moves_the_answer_along(name: str) -> None:
+    experts = random_experts(5, M)
+    loc, scale = diagonal_parameters(experts)
+    before, after = FAMILY[name]()(experts), FAMILY[name]()(diagonal_gaussian(loc + 3, scale))
+    torch.testing.assert_close(after.mean, before.mean + 3)
+    torch.testing.assert_close(after.variance, before.variance, rtol=1e-4, atol=1e-5)
+
+
+@barycenters
+def test_nothing_present_gives_the_prior(name: str) -> None:
+    experts, weights = random_experts(2, M), torch.tensor([[0.0] * M, [1.0] * M])
+    barycenter = FAMILY[name]()
+    for fuse in (barycenter, barycenter.conditional):
+        posterior = fuse(experts, weights)
+        torch.testing.assert_close(posterior.mean[0], torch.zeros(3))
+        torch.testing.assert_close(posterior.stddev[0], torch.ones(3))
+
+
+@barycenters
+def test_batched_equals_looped(name: str) -> None:
+    barycenter = FAMILY[name]()
+    experts, weights = random_experts(4, M), (torch.rand(4, M) > 0.4).float()
+    batched = density(barycenter(experts, weights))
+    for row in range(4):
+        one = map_parameters(lambda x, row=row: x[[row]], experts)
+        looped = density(barycenter(one, weights[[row]]))
+        torch.testing.assert_close(batched[:, [row]], looped, rtol=1e-4, atol=1e-4)
+
+
+@barycenters
+def test_all_subsets_in_one_call_equal_one_by_one(name: str) -> None:
+    barycenter, experts = FAMILY[name](), random_experts(5, M)
+    subsets = membership(M, torch.device("cpu"))
+    together = density(barycenter(experts, subsets.unsqueeze(1)))
+    alone = torch.stack([density(barycenter(experts, subset)) for subset in subsets], 1)
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+
+
+@barycenters
+def test_dtypes(name: str) -> None:
+    double = FAMILY[name]()(random_experts(5, M, dtype=torch.float64))
+    assert double.mean.dtype == double.rsample().dtype == torch.float64
+    half = map_parameters(lambda x: x.to(torch.bfloat16), random_experts(5, M))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert FAMILY[name]()(half).mean.dtype == torch.float32
+
+
+@barycenters
+def test_pickling_saving_and_repr(name: str) -> None:
+    barycenter, experts = FAMILY[name](), random_experts(5, M)
+    copy = pickle.loads(pickle.dumps(barycenter))
+    copy.load_state_dict(barycenter.state_dict())
+    assert_same(copy(experts), barycenter(experts))
+    assert type(barycenter).__name__ in repr(barycenter)
+
+
+def objective(
+    barycenter: Barycenter, experts: DiagonalGaussian, weights: Tensor, q: DiagonalGaussian
+) -> Tensor:
+    """The weighted sum of the divergences that the barycenter names (Eq. 4)."""
+    one = map_parameters(lambda x: x.unsqueeze(-2), q)  # broadcasts against the experts
+    return (weights / weights.sum() * barycenter.divergence(experts, one)).sum(-1)
+
+
+def perturbed(q: DiagonalGaussian, count: int = 200) -> Iterator[DiagonalGaussian]:
+    loc, scale = diagonal_parameters(q)
+    for size in torch.logspace(-3, 0, count, dtype=torch.float64):
+        yield diagonal_gaussian(
+            loc + size * torch.randn_like(loc), scale * (size * torch.randn_like(scale)).exp()
+        )
+
+
+@pytest.mark.parametrize("name", ["geometric", "wasserstein", "product-never"])
+def test_no_perturbation_lowers_the_objective_of_a_gaussian(name: str) -> None:
+    barycenter = FAMILY[name]()
+    experts = random_experts(5, M, dtype=torch.float64)
+    weights = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
+    answer = barycenter.fuse(experts, weights)
+    assert isinstance(answer, Independent)
+    if name == "product-never":  # the geometric barycenter of the experts raised to the power W
+        loc, scale = diagonal_parameters(experts)
+        experts = diagonal_gaussian(loc, scale / weights.sum().sqrt())
+    lowest = objective(barycenter, experts, weights, answer)
+    for other in perturbed(answer):
+        assert (objective(barycenter, experts, weights, other) >= lowest - 1e-9).all()
+
+
+@pytest.mark.parametrize("name", ["mixture", "mopoe", "mwb", "subsets-of-geometric"])
+def test_no_perturbation_lowers_the_objective_of_a_mixture(name: str) -> None:
+    """The forward KL of the components to the mixture, integrated on a grid."""
+    experts = random_experts(M, dim=1, dtype=torch.float64)
+    answer = FAMILY[name]()(experts)
+    assert isinstance(answer, Mixture)
+    grid = torch.linspace(-12, 12, 4001, dtype=torch.float64).unsqueeze(-1)
+
+    def cross_entropy(q: Mixture) -> Tensor:
+        log_components = answer.components.log_prob(grid.unsqueeze(-2))  # (G, K)
+        target = (answer.weights * log_components.exp()).sum(-1)
+        return -torch.trapezoid(target * q.log_prob(grid), grid[:, 0])
+
+    lowest = cross_entropy(answer)
+    for components in perturbed(answer.components, 30):  # type: ignore[arg-type]
+        noise = 0.1 * torch.randn_like(answer.weights)
+        other = Mixture(components, (answer.weights.log() + noise).softmax(-1))
+        assert cross_entropy(other) >= lowest - 1e-9
+
+
+def test_product_of_experts_by_bayes_rule() -> None:
+    """Gaussian observations of a standard normal latent: the product is the exact posterior."""
+    experts = random_experts(5, M, dtype=torch.float64)
+    loc, scale = diagonal_parameters(experts)
+    precision = 1 + scale.pow(-2).sum(1)
+    mean = (loc * scale.pow(-2)).sum(1) / precision
+    always, full_set = ProductOfExperts("always")(experts), ProductOfExperts("full_set")(experts)
+    for product in (always, full_set):
+        torch.testing.assert_close(product.mean, mean)
+        torch.testing.assert_close(product.variance, 1 / precision)
+    two = torch.tensor([1.0, 1, 0])
+    never = ProductOfExperts("never")(experts, two)
+    torch.testing.assert_close(ProductOfExperts("full_set")(experts, two).mean, never.mean)
+    assert (ProductOfExperts("always")(experts, two).stddev < never.stddev).all()
+
+
+def test_wasserstein_averages_standard_deviations() -> None:
+    experts, weights = random_experts(5, M), torch.tensor([1.0, 2, 1])
+    loc, scale = diagonal_parameters(experts)
+    posterior = WassersteinBarycenter()(experts, weights)
+    torch.testing.assert_close(posterior.mean, (loc[:, 0] + 2 * loc[:, 1] + loc[:, 2]) / 4)
+    torch.testing.assert_close(posterior.stddev, (scale[:, 0] + 2 * scale[:, 1] + scale[:, 2]) / 4)
+
+
+def test_mopoe_is_the_mixture_of_products_by_hand() -> None:
+    experts = random_experts(5, M)
+    joint = SubsetMixture(ProductOfExperts("full_set"))(experts)
+    points = torch.randn(5, 3)
+    by_hand = []
+    for size in (1, 2, 3):
+        for subset in itertools.combinations(range(M), size):
+            kind = ProductOfExperts("always" if size == M else "never")
+            some = map_parameters(lambda x, subset=subset: x[:, subset], experts)
+            by_hand.append(kind(some).log_prob(points))
+    torch.testing.assert_close(
+        joint.log_prob(points), torch.stack(by_hand).logsumexp(0) - torch.tensor(7.0).log()
+    )
+
+
+def test_subset_mixture_weighs_available_subsets_only() -> None:
+    weights = torch.tensor([[1.0, 1, 1], [1, 0, 1], [0, 1, 0], [0, 0, 0]])
+    joint = SubsetMixture(WassersteinBarycenter())(random_experts(4, M), weights)
+    assert isinstance(joint, Mixture)
+    assert ((joint.weights > 0).sum(-1) == torch.tensor([7, 3, 1, 1])).all()
+    torch.testing.assert_close(joint.weights.sum(-1), torch.ones(4))
+
+
+def test_conditional_is_the_inner_barycenter_or_the_mixture() -> None:
+    experts, weights = random_experts(4, M), torch.tensor([1.0, 0, 1])
+    inner = WassersteinBarycenter()
+    assert_same(SubsetMixture(inner).conditional(experts, weights), inner(experts, weights))
+    mixture = SubsetMixture(inner, conditional="mixture")
+    assert_same(mixture.conditional(experts, weights), mixture(experts, weights))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_membership_is_in_the_order_of_the_powerset(size: int) -> None:
+    names = "abcde"[:size]
+    members = membership(size, torch.device("cpu")).bool()
+    rows = [tuple(itertools.compress(names, row)) for row in members.tolist()]
+    assert rows == powerset(names)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (torch.tensor([1.0, -1, 1]), r"got weights \[1.0, -1.0, 1.0\], expected finite and none"),
+        (torch.tensor([1.0, torch.nan, 1]), "expected finite and none negative"),
+        (torch.tensor([1.0, torch.inf, 1]), "expected finite and none negative"),
+        (torch.zeros(3), r"got weights \[0.0, 0.0, 0.0\], expected at least one above zero"),
+        (torch.ones(2), r"got weights of shape \(2,\), expected the last dimension to be the 3"),
+        (torch.tensor(1.0), r"got weights of shape \(\), expected the last dimension"),
+    ],
+)
+def test_bad_weights(weights: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        WassersteinBarycenter()(random_experts(5, M), weights)
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(ValueError, match="got prior='sometimes', expected one of"):
+        ProductOfExperts("sometimes")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="got conditional='both', expected one of"):
+        SubsetMixture(WassersteinBarycenter(), "both")  # type: ignore[arg-type]
+    full = torch.distributions.MultivariateNormal(torch.zeros(5, M, 2), torch.eye(2))
+    with pytest.raises(TypeError, match="got a MultivariateNormal, expected a diagonal Gaussian"):
+        WassersteinBarycenter()(full)
+    with pytest.raises(TypeError, match="inner: got MixtureOfExperts, which returns a Mixture"):
+        SubsetMixture(MixtureOfExperts())(random_experts(5, M))
+    with pytest.raises(TypeError, match="got a Normal, expected a Gaussian"):
+        MixtureOfExperts()(torch.distributions.Normal(torch.zeros(M), 1.0))  # type: ignore[arg-type]
+
+
+def test_mixture_of_full_covariance_experts() -> None:
+    """The contracts admit full covariances: stacking, absence, mixtures and their draws."""
+    loc = torch.randn(5, M, 2)
+    experts = torch.distributions.MultivariateNormal(loc, scale_tril=2 * torch.eye(2))
+    weights = torch.tensor([1.0, 0, 1])
+    posterior = MixtureOfExperts()(experts, weights)
+    torch.testing.assert_close(posterior.mean, (loc[:, 0] + loc[:, 2]) / 2)
+    assert posterior.rsample((7,)).shape == (7, 5, 2)

@@ -1,0 +1,222 @@
+"""The command line, from packaged configuration to run folder; real runs, shortened."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from mmvae_bary import MWBVAE, MultimodalVAE, cli
+
+SHORT = [
+    "--trainer.max_steps=6",
+    "--trainer.check_val_every_n_epoch=1",
+    "--trainer.log_every_n_steps=2",
+    "--data.init_args.num_train=600",
+    "--data.init_args.num_validation=60",
+    "--data.init_args.num_test=120",
+    "--progress.refresh_rate=0",
+]
+MODELS = ["PoEVAE", "MoEVAE", "MoPoEVAE", "WBVAE", "MWBVAE"]
+SUBSETS = ["image", "scene", "text", "image+scene", "image+text", "scene+text", "image+scene+text"]
+
+
+def short(root: str) -> list[str]:
+    return [*SHORT, f"--data.init_args.root={root}"]
+
+
+def results(run: Path) -> dict[str, Any]:
+    figures: dict[str, Any] = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    return figures
+
+
+def runs() -> list[Path]:
+    return sorted(Path("runs/digits").iterdir())
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_fit_ends_with_a_table_and_a_run_folder(
+    model: str, data_root: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli.main(["fit", "--config=digits.yaml", f"--model={model}", *short(data_root)])
+    (run,) = runs()
+    figures = results(run)
+    meta = figures.pop("meta")
+    assert {f"probe/accuracy/{subset}" for subset in SUBSETS} <= set(figures)
+    assert {"coherence/text->image", "coherence/image+text->scene"} <= set(figures)
+    assert {"coherence/mean", "coherence/mean/1", "coherence/mean/2"} <= set(figures)
+    assert all(0 <= figures[key] <= 1 for key in figures if not key.startswith("test/"))
+    assert meta["model"] == model
+    assert meta["seed"] == 0
+    assert meta["steps"] == 6
+    assert set(meta["classifier_accuracy"]) == {"image", "scene", "text"}
+    assert (run / "config.yaml").is_file()
+    assert (run / "metrics.csv").is_file()
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+    pictures = {path.name for path in (run / "samples").iterdir()}
+    assert {"image+text_to_scene.png", "text_to_image.png", "prior_to_all.png"} <= pictures
+    with Image.open(run / "samples" / "image_to_scene.png") as picture:
+        assert min(picture.size) > 100
+    printed = capsys.readouterr().out
+    assert f"{model} on DigitsDataModule" in printed
+    assert "image+scene+text" in printed
+    assert "classifier on real data" in printed
+
+
+def test_test_reproduces_the_fit_and_a_checkpoint_resumes(data_root: str) -> None:
+    cli.main(["fit", "--config=digits.yaml", *short(data_root)])
+    (run,) = runs()
+    last = f"--ckpt_path={run}/checkpoints/last.ckpt"
+    cli.main(["test", f"--config={run}/config.yaml", last])
+    _, tested = runs()
+    first, second = results(run), results(tested)
+    for key in first.keys() - {"meta"}:
+        assert second[key] == pytest.approx(first[key], abs=1e-6), key
+    cli.main(["fit", f"--config={run}/config.yaml", last, "--trainer.max_steps=9"])
+    assert results(runs()[2])["meta"]["steps"] == 9
+
+
+def test_a_checkpoint_loads_in_python_without_pickled_code(data_root: str) -> None:
+    cli.main(["fit", "--config=digits.yaml", *short(data_root)])
+    path = runs()[0] / "checkpoints" / "last.ckpt"
+    torch.load(path, weights_only=True)
+    model = MWBVAE.load_from_checkpoint(path)
+    assert isinstance(model, MultimodalVAE)
+    posterior = model.encode({"text": torch.zeros(2, 8, 27)})
+    assert posterior.mean.shape == (2, 20)
+
+
+def test_another_barycenter_is_one_flag(data_root: str) -> None:
+    barycenter = "--model.init_args.barycenter=GeometricBarycenter"
+    cli.main(["fit", "--config=digits.yaml", barycenter, *short(data_root)])
+    assert results(runs()[0])["meta"]["barycenter"] == "GeometricBarycenter()"
+
+
+def test_validate_and_predict(data_root: str) -> None:
+    for command in ("validate", "predict"):
+        cli.main([command, "--config=digits.yaml", *short(data_root)])
+
+
+def read_wandb(file: Path) -> dict[str, Any]:
+    """The last value of every key in an offline run: a log of protocol buffers, in LevelDB's form.
+
+    Blocks of 32 KiB hold chunks, each after a checksum, its length and whether it is a whole
+    record (1) or the first, a middle or the last part of one (2, 3, 4).
+    """
+    from wandb.proto import wandb_internal_pb2
+
+    content = file.read_bytes()
+    position, record, logged = 7, b"", {}  # the file's own header is 7 bytes
+    while position + 7 <= len(content):
+        if (rest := 32768 - position % 32768) < 7:
+            position += rest
+            continue
+        _, length, kind = struct.unpack_from("<IHB", content, position)
+        record += content[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in {1, 4}:
+            message = wandb_internal_pb2.Record()  # type: ignore[attr-defined]
+            message.ParseFromString(record)
+            for item in message.history.item:
+                logged[item.key or ".".join(item.nested_key)] = json.loads(item.value_json)
+            record = b""
+    return logged
+
+
+def test_offline_weights_and_biases_run(data_root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real offline run, read back from its file."""
+    import wandb
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    cli.main(["fit", "--config=digits.yaml", "--config=wandb.yaml", *short(data_root)])
+    wandb.finish()
+    (file,) = Path("runs/wandb").glob("offline-run-*/run-*.wandb")
+    logged = read_wandb(file)
+    figures = results(runs()[0])
+    for key in ("coherence/mean", "probe/accuracy/image+scene+text"):
+        assert logged[key] == pytest.approx(figures[key], abs=1e-6)
+    assert "train/loss" in logged
+    assert any(key.startswith("samples/text->image") for key in logged)
+
+
+def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mmvae_bary.cli", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def test_two_processes_give_what_one_gives(data_root: str) -> None:
+    """A real run of two processes, with a number of batches that both cannot share evenly."""
+    cli.main(["fit", "--config=digits.yaml", *short(data_root)])
+    (run,) = runs()
+    last = f"--ckpt_path={run}/checkpoints/last.ckpt"
+    arguments = [f"--config={run}/config.yaml", last, "--data.init_args.eval_batch_size=50"]
+    cli.main(["test", *arguments])
+    two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]
+    finished = run_cli("test", *arguments, *two)
+    assert finished.returncode == 0, finished.stderr
+    one, other = (results(folder) for folder in runs()[1:])
+    assert other["meta"]["processes"] == 2
+    for key in one.keys() - {"meta"}:
+        assert other[key] == pytest.approx(one[key], abs=1e-6), key
+
+
+BAD_COMMANDS = {
+    "unknown configuration": (
+        ["fit", "--config=digit.yaml"],
+        "--config: got 'digit.yaml', which is no file here, expected one or a packaged "
+        "configuration: digits.yaml, wandb.yaml",
+    ),
+    "missing checkpoint": (
+        ["test", "--config=digits.yaml", "--ckpt_path=no.ckpt"],
+        "ckpt_path: got 'no.ckpt', expected a checkpoint file",
+    ),
+    "misspelt key": (
+        ["fit", "--config=digits.yaml", "--config=misspelt.yaml"],
+        "latent_dimm",
+    ),
+    "misspelt option": (
+        ["fit", "--config=digits.yaml", "--model.init_args.betta=1"],
+        "betta",
+    ),
+    "unknown model": (
+        ["fit", "--config=digits.yaml", "--model=MWBVAEE"],
+        "MWBVAEE",
+    ),
+    "a width that does not fit": (
+        ["fit", "--config=digits.yaml", "--model.init_args.latent_dim=21"],
+        "modality 'image': the encoder returned shape (2, 40) for a batch of 2, expected (2, 42)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_COMMANDS)
+def test_mistakes_get_a_line_and_no_traceback(
+    case: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, message = BAD_COMMANDS[case]
+    Path("misspelt.yaml").write_text(
+        "model:\n  init_args:\n    latent_dimm: 3\n", encoding="utf-8"
+    )
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*arguments, *SHORT])
+    assert stopped.value.code not in {0, None}
+    said = f"{stopped.value.code} {capsys.readouterr().err}"
+    assert message in said
+    assert "Traceback" not in said
+    assert not Path("runs").exists()
+
+
+def test_the_debug_variable_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMVAE_DEBUG", "1")
+    with pytest.raises(FileNotFoundError, match=r"got 'digit\.yaml'"):
+        cli.main(["fit", "--config=digit.yaml"])

@@ -1,0 +1,141 @@
+"""The digits: what a tuple is, that splits share no scan, and that the seed decides all."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from mmvae_bary import DigitsDataModule
+from mmvae_bary.data import BatchIndices, BatchLoader, StoredTuples
+from mmvae_bary.data.digits import ALPHABET, WORDS, _split_scans
+
+
+def digest(data: DigitsDataModule) -> list[int]:
+    sums = []
+    for split in ("train", "validation", "test"):
+        dataset = data.datasets[split]
+        assert isinstance(dataset, StoredTuples)
+        for tensor in (*dataset.inputs.values(), dataset.label):
+            numbers = tensor.long().flatten()
+            sums.append(int((numbers * torch.arange(1, len(numbers) + 1)).sum()))
+    return sums
+
+
+def test_tuples(data: DigitsDataModule) -> None:
+    batch = next(iter(data.test_dataloader()))
+    assert batch.label is not None
+    assert batch.inputs["image"].shape == (203, 1, 16, 16)
+    assert batch.inputs["scene"].shape == (203, 3, 16, 16)
+    assert batch.inputs["text"].shape == (203, 8, 27)
+    for picture in (batch.inputs["image"], batch.inputs["scene"]):
+        assert picture.dtype == torch.float32
+        assert 0 <= picture.min() <= picture.max() <= 1
+    for text, label in zip(batch.inputs["text"].argmax(-1).tolist(), batch.label, strict=True):
+        assert "".join(ALPHABET[symbol] for symbol in text).strip() == WORDS[label]
+    stored = data.datasets["train"]
+    assert isinstance(stored, StoredTuples)
+    starts = (stored.inputs["text"][stored.label == 1] > 0).int().argmax(-1)
+    assert set(starts.tolist()) == {0, 1, 2, 3, 4, 5}
+    assert batch.label.bincount().tolist() == [21, 21, 21, *[20] * 7]
+
+
+def test_no_scan_is_in_two_splits() -> None:
+    splits = _split_scans(seed=0)
+    sizes = {split: len(labels) for split, (_, labels) in splits.items()}
+    assert sum(sizes.values()) == 1797
+    flat = [scan.numpy().tobytes() for scans, _ in splits.values() for scan in scans]
+    distinct = [len({scan.numpy().tobytes() for scan in scans}) for scans, _ in splits.values()]
+    assert len(set(flat)) == sum(distinct)
+    for _, labels in splits.values():
+        shares = labels.bincount() / len(labels)
+        assert (shares - 0.1).abs().max() < 0.02
+
+
+def test_images_and_scenes_of_a_tuple_are_different_scans(data: DigitsDataModule) -> None:
+    stored = data.datasets["train"]
+    assert isinstance(stored, StoredTuples)
+    first = stored.inputs["image"][:300].flatten(1).float()
+    grey = stored.inputs["scene"][:300].float().mean(1).flatten(1)
+    correlation = torch.corrcoef(torch.cat([first, grey]))[:300, 300:].diagonal().abs()
+    assert correlation.median() < 0.95
+
+
+def test_tuples_are_a_function_of_the_seed() -> None:
+    sizes = "num_train=50, num_validation=20, num_test=30"
+    code = (
+        "from tests.test_data import digest, DigitsDataModule; "
+        f"d = DigitsDataModule({sizes}, seed=3); d.setup('fit'); print(digest(d))"
+    )
+    root = __file__.rsplit("/tests/", 1)[0]
+    other_process = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=root
+    )
+    digests = []
+    for seed in (3, 4):
+        data = DigitsDataModule(num_train=50, num_validation=20, num_test=30, seed=seed)
+        data.setup("fit")
+        digests.append(digest(data))
+    assert str(digests[0]) == other_process.stdout.strip()
+    assert digests[0] != digests[1]
+
+
+def test_probe_rows_are_drawn_without_replacement(data: DigitsDataModule) -> None:
+    rows = data.probe_dataloader(600, seed=0).batch_sampler.index
+    assert sorted(rows.tolist()) == list(range(600))
+    again = data.probe_dataloader(600, seed=0).batch_sampler.index
+    assert torch.equal(rows, again)
+    with pytest.raises(ValueError, match="got num_rows=601, expected at most 600"):
+        data.probe_dataloader(601, seed=0)
+
+
+def indices(rank: int, world_size: int, *, shuffle: bool, size: int = 103) -> list[list[int]]:
+    batches = BatchIndices(
+        torch.arange(size), 10, shuffle=shuffle, seed=1, rank=rank, world_size=world_size
+    )
+    batches.set_epoch(2)
+    result = [batch.tolist() for batch in batches]
+    assert len(result) == len(batches)
+    return result
+
+
+def test_processes_share_whole_batches() -> None:
+    """Evaluation sees every sample once; training sees equally many batches in each process."""
+    alone = indices(0, 1, shuffle=False)
+    shared = [indices(rank, 2, shuffle=False) for rank in range(2)]
+    assert shared == [alone[0::2], alone[1::2]]
+    assert sorted(itertools.chain.from_iterable(alone)) == list(range(103))
+    alone = indices(0, 1, shuffle=True)
+    assert [indices(rank, 3, shuffle=True) for rank in range(3)] == [
+        alone[rank:9:3] for rank in range(3)
+    ]
+
+
+def test_order_is_a_function_of_seed_and_epoch() -> None:
+    batches = BatchIndices(torch.arange(50), 10, shuffle=True, seed=1)
+    first = torch.cat(list(batches))
+    assert torch.equal(first, torch.cat(list(batches)))
+    batches.set_epoch(1)
+    assert not torch.equal(first, torch.cat(list(batches)))
+
+
+def test_sample_batch_shows_one_tuple_of_each_class(data: DigitsDataModule) -> None:
+    label = data.sample_batch(10).label
+    assert label is not None
+    assert label.tolist() == list(range(10))
+    assert len(data.sample_batch(4)) == 4
+
+
+def test_loader_reads_the_data_set_by_one_index(data: DigitsDataModule) -> None:
+    loader = BatchLoader(data.datasets["test"], BatchIndices(torch.arange(7), 4))
+    assert [len(batch) for batch in loader] == [4, 3]
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(ValueError, match="got batch_size=0, expected at least 1"):
+        DigitsDataModule(batch_size=0)
+    with pytest.raises(ValueError, match="got -1 test tuples, expected at least 1"):
+        DigitsDataModule(num_test=-1)

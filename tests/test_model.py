@@ -1,0 +1,343 @@
+"""The model: encoding once, absence, generation, and errors that name what came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from mmvae_bary import (
+    MWBVAE,
+    WBVAE,
+    Batch,
+    Mixture,
+    Modality,
+    MoEVAE,
+    MoPoEVAE,
+    MultimodalVAE,
+    PoEVAE,
+    ProductOfExperts,
+    WassersteinBarycenter,
+)
+from mmvae_bary.likelihoods import Laplace
+from mmvae_bary.networks import MLPDecoder, MLPEncoder
+from tests.conftest import LATENT_DIM, SHAPES, tiny_batch, tiny_inputs, tiny_modalities, tiny_model
+
+PRESETS = (PoEVAE, MoEVAE, MoPoEVAE, WBVAE, MWBVAE)
+presets = pytest.mark.parametrize("preset", PRESETS)
+
+
+def loss(model: MultimodalVAE, batch: Batch) -> torch.Tensor:
+    return model._step(batch)[0].loss
+
+
+@presets
+@pytest.mark.parametrize("private_dim", [0, 2])
+def test_every_parameter_gets_a_gradient(preset: type[MultimodalVAE], private_dim: int) -> None:
+    model = tiny_model(preset, private_dim)
+    loss(model, tiny_batch(64)).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@presets
+def test_a_few_steps_lower_the_loss(preset: type[MultimodalVAE]) -> None:
+    model, batch = tiny_model(preset), tiny_batch(64)
+    optimizer = model.configure_optimizers()
+    losses = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        value = loss(model, batch)
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+    assert sum(losses[-5:]) < sum(losses[:5])
+
+
+@presets
+def test_each_modality_is_encoded_once_a_step(preset: type[MultimodalVAE]) -> None:
+    model = tiny_model(preset)
+    calls = []
+    for modality in model.modalities.values():
+        modality.encoder.register_forward_hook(lambda *_: calls.append(1))
+    loss(model, tiny_batch())
+    assert len(calls) == 3
+
+
+@presets
+def test_posterior_given_each_subset(preset: type[MultimodalVAE]) -> None:
+    model, inputs = tiny_model(preset), tiny_inputs()
+    together = model.conditionals(model.encode_modalities(inputs))
+    assert together.batch_shape == (7, 5)
+    for row, subset in enumerate(model.subsets):
+        alone = model.encode(inputs, subset)
+        assert isinstance(alone, Mixture) == (preset is MoEVAE)
+        torch.testing.assert_close(alone.mean, together.mean[row])
+        only = model.encode({name: inputs[name] for name in subset})
+        torch.testing.assert_close(only.mean, alone.mean)
+
+
+def test_joint_posteriors_of_the_mixtures_are_mixtures() -> None:
+    sizes = {MoEVAE: 3, MoPoEVAE: 7, MWBVAE: 7}
+    for preset, size in sizes.items():
+        model = tiny_model(preset)
+        encoding = model.encode_modalities(tiny_inputs())
+        joint = model.barycenter(encoding.experts, encoding.weights)
+        assert isinstance(joint, Mixture)
+        assert joint.weights.shape == (5, size)
+
+
+@presets
+@pytest.mark.parametrize("private_dim", [0, 2])
+def test_absent_values_do_not_matter(preset: type[MultimodalVAE], private_dim: int) -> None:
+    """Neither loss nor gradients depend on what is stored where a modality is missing."""
+    model, inputs = tiny_model(preset, private_dim), tiny_inputs(6)
+    present = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 1, 0], [1, 1, 0], [0, 0, 1], [0, 0, 0]]) > 0
+    results = []
+    for fill in (0.0, 7.0, torch.nan):
+        filled = {
+            name: torch.where(present[:, m].reshape(-1, *[1] * (x.ndim - 1)), x, fill)
+            for m, (name, x) in enumerate(inputs.items())
+        }
+        torch.manual_seed(1)
+        model.zero_grad()
+        value = loss(model, Batch(filled, present))
+        value.backward()
+        gradients = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+        results.append([value.detach(), *gradients])
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            assert torch.equal(a, b)
+
+
+@presets
+def test_all_present_equals_no_mask(preset: type[MultimodalVAE]) -> None:
+    model, batch = tiny_model(preset), tiny_batch()
+    torch.manual_seed(1)
+    without = loss(model, batch)
+    torch.manual_seed(1)
+    masked = loss(model, Batch(batch.inputs, torch.ones(5, 3, dtype=torch.bool)))
+    torch.testing.assert_close(masked, without)
+
+
+def test_a_batch_without_one_modality_trains_the_others() -> None:
+    for preset in PRESETS:
+        inputs = tiny_inputs()
+        del inputs["code"]
+        model = tiny_model(preset)
+        loss(model, Batch(inputs)).backward()
+        code = model.modalities["code"]
+        assert all(p.grad is None or not p.grad.any() for p in code.parameters())
+
+
+def test_poe_adds_unimodal_bounds() -> None:
+    model = tiny_model(PoEVAE, beta=2.0)
+    batch = tiny_batch(2000)
+    encoding = model.encode_modalities(batch.inputs)
+    joint = MultimodalVAE.elbo(model, batch, encoding).loss
+    extra = model.elbo(batch, encoding).loss - joint
+    alone = tiny_model(MultimodalVAE, barycenter=ProductOfExperts("always"), beta=2.0)
+    alone.load_state_dict(model.state_dict())
+    expected = torch.zeros(())
+    for name in model.names:
+        inputs = {name: batch.inputs[name]}
+        terms = alone.elbo(Batch(inputs), alone.encode_modalities(inputs))
+        weight = model.reconstruction_weights[name]
+        expected = expected + terms.loss + (weight - 1) * terms.log_likelihood[name]
+    torch.testing.assert_close(extra, expected, rtol=0.01, atol=0.1)
+
+
+def test_generation() -> None:
+    model, inputs = tiny_model(MWBVAE, 2), tiny_inputs()
+    given = model.generate(inputs, given=["image"], targets=["text", "code"], num_samples=3)
+    assert {name: x.shape for name, x in given.items()} == {
+        "text": (3, 5, 5, 7),
+        "code": (3, 5, 6),
+    }
+    prior = model.generate(num_samples=4)
+    assert {name: x.shape for name, x in prior.items()} == {
+        name: (4, *shape) for name, shape in SHAPES.items()
+    }
+    torch.testing.assert_close(prior["text"].sum(-1), torch.ones(4, 5))
+    assert not prior["text"].requires_grad
+
+
+def test_private_latents_are_drawn_anew_for_each_modality() -> None:
+    model = tiny_model(MWBVAE, 2)
+    z = torch.zeros(3, LATENT_DIM)
+    first, second = model.decode(z)["image"].mean, model.decode(z)["image"].mean
+    assert not torch.equal(first, second)
+    private = {"image": torch.zeros(3, 2)}
+    same = [model.decode(z, private)["image"].mean for _ in range(2)]
+    assert torch.equal(*same)
+
+
+def test_reconstruction_weights() -> None:
+    assert tiny_model(MWBVAE).reconstruction_weights == {"image": 1.0, "code": 16 / 6, "text": 3.2}
+    weights = {"image": 1.0, "code": 2.0, "text": 0.0}
+    assert tiny_model(MWBVAE, reconstruction_weights=weights).reconstruction_weights == weights
+
+
+def test_warmup_raises_beta_linearly(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model(MWBVAE, beta=2.0, warmup_steps=10)
+    for step, expected in ((0, 0.0), (5, 1.0), (10, 2.0), (99, 2.0)):
+        monkeypatch.setattr(MWBVAE, "global_step", step)
+        assert model.current_beta == expected
+    monkeypatch.setattr(MWBVAE, "global_step", 0)
+    assert model.eval().current_beta == 2.0
+
+
+def test_fusion_is_in_float32_under_autocast() -> None:
+    model = tiny_model(MWBVAE)
+    with torch.autocast("cpu", torch.bfloat16):
+        encoding = model.encode_modalities(tiny_inputs())
+        posterior = model.barycenter(encoding.experts)
+        assert encoding.experts.mean.dtype == posterior.mean.dtype == torch.float32
+        assert loss(model, tiny_batch()).dtype == torch.float32
+
+
+def build(**arguments: Any) -> Callable[[], MultimodalVAE]:
+    return lambda: tiny_model(MWBVAE, **arguments)
+
+
+def build_with(**networks: nn.Module) -> Callable[[], MultimodalVAE]:
+    parts = {
+        "encoder": MLPEncoder((6,), LATENT_DIM),
+        "decoder": MLPDecoder(LATENT_DIM, (6,)),
+        **networks,
+    }
+    return lambda: MWBVAE({"code": Modality((6,), likelihood=Laplace(), **parts)}, LATENT_DIM)  # type: ignore[arg-type]
+
+
+BAD_MODELS: dict[str, tuple[Callable[[], MultimodalVAE], str]] = {
+    "encoder too wide": (
+        build_with(encoder=MLPEncoder((6,), 5)),
+        r"modality 'code': the encoder returned shape \(2, 10\) for a batch of 2, "
+        r"expected \(2, 8\)",
+    ),
+    "encoder that cannot take the shape": (
+        build_with(encoder=MLPEncoder((7,), 4)),
+        r"modality 'code': the encoder cannot take an input of shape \(2, 6\): .*mat1 and mat2",
+    ),
+    "decoder of another width": (
+        build_with(decoder=MLPDecoder(5, (6,))),
+        r"modality 'code': the decoder cannot take an input of shape \(2, 4\)",
+    ),
+    "decoder of another shape": (
+        build_with(decoder=MLPDecoder(4, (7,))),
+        r"modality 'code': the decoder returned shape \(2, 7\) for 2 latents of width 4 "
+        r"\(4 shared \+ 0 private\), expected \(2, 6\)",
+    ),
+    "no modalities": (lambda: MWBVAE({}, 4), "got no modalities, expected at least one"),
+    "a name with a separator": (
+        lambda: MWBVAE({"a+b": tiny_modalities()["code"]}, 4),
+        r"got the modality name 'a\+b', expected one without",
+    ),
+    "a name that torch has taken": (
+        lambda: MWBVAE({"type": tiny_modalities()["code"]}, 4),
+        "got the modality name 'type'",
+    ),
+    "no barycenter": (
+        lambda: tiny_model(),
+        "MultimodalVAE has no barycenter of its own: got barycenter=None",
+    ),
+    "a missing reconstruction weight": (
+        build(reconstruction_weights={"image": 1.0}),
+        r"reconstruction_weights: got \{'image': 1.0\}, expected 'size' or a number for each of",
+    ),
+    "a negative reconstruction weight": (
+        build(reconstruction_weights={"image": 1.0, "code": -1.0, "text": 1.0}),
+        "expected finite numbers, none negative",
+    ),
+    "all reconstruction weights zero": (
+        build(reconstruction_weights=dict.fromkeys(SHAPES, 0.0)),
+        "at least one above zero",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_MODELS)
+def test_bad_models(case: str) -> None:
+    make, message = BAD_MODELS[case]
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def transposed() -> dict[str, torch.Tensor]:
+    return {**tiny_inputs(), "text": tiny_inputs()["text"].mT}
+
+
+def ragged() -> dict[str, torch.Tensor]:
+    return {**tiny_inputs(), "code": torch.zeros(4, 6)}
+
+
+BAD_CALLS: dict[str, tuple[Callable[[MultimodalVAE], object], str]] = {
+    "unknown modality in given": (
+        lambda model: model.encode(tiny_inputs(), ["image", "sound"]),
+        r"given: got unknown modality 'sound', expected names from \['image', 'code', 'text'\]",
+    ),
+    "given that is not among the inputs": (
+        lambda model: model.encode({"image": torch.zeros(2, 1, 4, 4)}, ["text"]),
+        r"given: \['text'\] not among the inputs, which are \['image'\]",
+    ),
+    "given as one string": (
+        lambda model: model.encode(tiny_inputs(), "image"),
+        "got given='image', expected a sequence of names",
+    ),
+    "nothing given": (
+        lambda model: model.encode(tiny_inputs(), []),
+        "got no modality, expected at least one of",
+    ),
+    "unknown input": (
+        lambda model: model.encode({"sound": torch.zeros(2, 3)}),
+        "inputs: got unknown modality 'sound'",
+    ),
+    "unknown target": (
+        lambda model: model.generate(tiny_inputs(), targets=["sound"]),
+        "targets: got unknown modality 'sound'",
+    ),
+    "given without inputs": (
+        lambda model: model.generate(given=["image"]),
+        r"got given=\['image'\] without inputs, expected both",
+    ),
+    "wrong shape": (
+        lambda model: model.encode(transposed()),
+        r"modality 'text': got a tensor of shape \(5, 7, 5\), expected \(B, 5, 7\)",
+    ),
+    "different batch sizes": (
+        lambda model: model.encode(ragged()),
+        "got batches of different sizes, { *'image': 5, 'code': 4, 'text': 5} *, expected one",
+    ),
+    "present of a wrong shape": (
+        lambda model: loss(model, Batch(tiny_inputs(), torch.ones(5, 2, dtype=torch.bool))),
+        r"present: got torch.bool of shape \(5, 2\), expected torch.bool of shape \(5, 3\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CALLS)
+def test_bad_calls(case: str) -> None:
+    call, message = BAD_CALLS[case]
+    with pytest.raises(ValueError, match=message):
+        call(tiny_model(MWBVAE))
+
+
+def test_given_barycenter_replaces_the_preset_s() -> None:
+    model = tiny_model(MoEVAE, barycenter=WassersteinBarycenter())
+    assert isinstance(model.barycenter, WassersteinBarycenter)
+
+
+@pytest.mark.gpu
+def test_training_step_on_the_gpu_waits_for_nothing() -> None:
+    for preset in PRESETS:
+        model, batch = tiny_model(preset).cuda(), tiny_batch().to(torch.device("cuda"))
+        loss(model, batch).backward()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            loss(model, batch).backward()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
