@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
 from mmvae_bary.barycenters.subsets import powerset
@@ -81,7 +81,8 @@ class MetricCallback(Callback, ABC):
     def _log(self, model: LightningModule, prefix: str) -> None:
         for metric in self.metrics:
             for key, value in metric.compute().items():
-                model.log(prefix + key, value.float())
+                # already one value in all processes; sync_dist tells Lightning so
+                model.log(prefix + key, value.float(), sync_dist=True)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start(trainer, pl_module)
@@ -240,14 +241,13 @@ class SampleGridCallback(Callback):
         self.num_samples = num_samples
         self.seed = seed
 
-    @rank_zero_only
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the grids."""
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        folder = run_folder(trainer) / "samples"
+        if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
             return
         assert isinstance(pl_module, MultimodalVAE)
         data = _data(trainer)
-        folder = run_folder(trainer) / "samples"
         folder.mkdir(parents=True, exist_ok=True)
         batch = data.sample_batch(self.num_columns)
         for target in pl_module.names:
@@ -299,9 +299,11 @@ class ResultsCallback(Callback):
         """Start the clock."""
         self.seconds["test"] = -time.perf_counter()
 
-    @rank_zero_only
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print and write."""
+        folder = run_folder(trainer)
+        if not trainer.is_global_zero:
+            return
         assert isinstance(pl_module, MultimodalVAE)
         self.seconds["test"] += time.perf_counter()
         figures = {key: value.item() for key, value in trainer.callback_metrics.items()}
@@ -309,7 +311,6 @@ class ResultsCallback(Callback):
         _print_table(pl_module, figures, meta)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        folder = run_folder(trainer)
         folder.mkdir(parents=True, exist_ok=True)
         beside = folder / f"results.{os.getpid()}.part"
         beside.write_text(json.dumps({**figures, "meta": meta}, indent=2) + "\n", encoding="utf-8")
@@ -340,7 +341,7 @@ class ResultsCallback(Callback):
 
 
 def run_folder(trainer: Trainer) -> Path:
-    """The folder of a run, which its loggers and checkpoints share."""
+    """The folder of a run, which its loggers and checkpoints share; to call in all processes."""
     return Path(trainer.log_dir or trainer.default_root_dir)
 
 
@@ -379,13 +380,15 @@ def _print_table(model: MultimodalVAE, figures: dict[str, float], meta: dict[str
         cells = [figures.get(f"coherence/{subset}->{name}") for name in model.names]
         table.add_row(subset, *map(_cell, [figures.get(f"probe/accuracy/{subset}"), *cells]))
     table.add_section()
-    means = [figures.get("probe/accuracy/mean"), figures.get("coherence/mean")]
+    means = [figures.get(f"coherence/mean->{name}") for name in model.names]
+    table.add_row("mean", *map(_cell, [figures.get("probe/accuracy/mean"), *means]))
     accuracy = [meta["classifier_accuracy"].get(name) for name in model.names]
-    table.add_row("mean (all →)", *map(_cell, means))
-    table.add_row("classifier on real data", "", *map(_cell, accuracy))
-    table.caption = "probe: accuracy of a linear probe; →: coherence of what is generated"
-    if (joint := figures.get("coherence/joint")) is not None:
-        table.caption += f"; from the prior, all alike: {joint:.3f}"
+    table.add_row("classifier, real data", "", *map(_cell, accuracy))
+    table.caption = (
+        "probe: accuracy of a linear probe. →: coherence of what is generated; "
+        f"mean {_cell(figures.get('coherence/mean'))}, "
+        f"all alike from the prior {_cell(figures.get('coherence/joint'))}"
+    )
     Console().print(table)
 
 

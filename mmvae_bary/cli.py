@@ -17,6 +17,11 @@ from mmvae_bary.data import MultimodalDataModule
 from mmvae_bary.model import MultimodalVAE
 
 CONFIGS = files("mmvae_bary") / "configs"
+# What Lightning warns of and no user could mend
+NOISE = (
+    ".*LeafSpec.* is deprecated",  # its own call, with torch 2.15
+    "The dirpath has changed from",  # a resumed run has a folder of its own
+)
 
 
 class MultimodalCLI(LightningCLI):
@@ -55,8 +60,8 @@ def main(args: list[str] | None = None) -> None:
     Args:
         args: Arguments after the program's name; those of the process if None.
     """
-    # Lightning 2.6 with torch 2.15: nothing that a user could mend
-    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+    for message in NOISE:
+        warnings.filterwarnings("ignore", message=message)
     try:
         MultimodalCLI(
             MultimodalVAE,
@@ -70,7 +75,14 @@ def main(args: list[str] | None = None) -> None:
     except (ValueError, TypeError, OSError) as error:
         if os.environ.get("MMVAE_DEBUG"):
             raise
-        sys.exit(f"mmvae: error: {' '.join(str(error).split())}")
+        sys.exit(f"mmvae: error: {_said(error)}")
+
+
+def _said(error: BaseException) -> str:
+    """What a constructor said, without the settings that jsonargparse repeats around it."""
+    while error.__cause__ is not None and "against any of the Union subtypes" in str(error):
+        error = error.__cause__
+    return " ".join(str(error).split())
 
 
 def _packaged(args: list[str]) -> list[str]:

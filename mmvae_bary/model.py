@@ -93,22 +93,20 @@ class Modality(nn.Module):
             ValueError: Naming the modality, the shape that came and the one expected.
         """
         width = latent_dim + self.private_dim
-        widths = f"{latent_dim} shared + {self.private_dim} private"
-        encoder, decoder = f"modality {name!r}: the encoder", f"modality {name!r}: the decoder"
-        training = self.training
-        self.eval()
-        encoded = _output_shape(encoder, self.encoder, (2, *self.shape))
-        decoded = _output_shape(decoder, self.decoder, (2, width))
-        self.train(training)
-        if encoded != (2, 2 * width):
+        latents = f"{width} latents ({latent_dim} shared + {self.private_dim} private)"
+        who = f"modality {name!r}: the encoder"
+        shape = _output_shape(who, self.encoder, (2, *self.shape))
+        if shape != (2, 2 * width):
             raise ValueError(
-                f"{encoder} returned shape {encoded} for a batch of 2, expected {(2, 2 * width)}: "
-                f"mean and log-variance of {width} ({widths}) latents"
+                f"{who} returned shape {shape} for a batch of 2, expected {(2, 2 * width)}: mean "
+                f"and log-variance of {latents}"
             )
-        if decoded != (2, *self.shape):
+        who = f"modality {name!r}: the decoder"
+        shape = _output_shape(who, self.decoder, (2, width))
+        if shape != (2, *self.shape):
             raise ValueError(
-                f"{decoder} returned shape {decoded} for 2 latents of width {width} ({widths}), "
-                f"expected {(2, *self.shape)}"
+                f"{who} returned shape {shape} for a batch of 2, {latents}, expected "
+                f"{(2, *self.shape)}"
             )
 
 
@@ -452,13 +450,18 @@ class MultimodalVAE(LightningModule):
 
 
 def _output_shape(who: str, network: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of what a network returns for zeros, asked in evaluation mode."""
     device = next((parameter.device for parameter in network.parameters()), None)
+    training = network.training
+    network.eval()
     try:
         with torch.no_grad():
             return tuple(network(torch.zeros(shape, device=device)).shape)
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{who} cannot take an input of shape {shape}: {reason}") from error
+    finally:
+        network.train(training)
 
 
 def _present(batch: Batch) -> dict[str, Tensor] | None:

@@ -11,6 +11,9 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
 CELL = 0.7  # inches
 MARGIN = 0.06  # of a cell
 
@@ -50,9 +53,9 @@ def sample_grid(
     return figure
 
 
-def _pixels(picture: Tensor) -> Tensor:
+def _pixels(picture: Tensor) -> NDArray[np.float32]:
     picture = picture.clamp(0, 1)
-    return picture[0] if len(picture) == 1 else picture.permute(1, 2, 0)
+    return (picture[0] if len(picture) == 1 else picture.permute(1, 2, 0)).numpy()
 
 
 def _read(sample: Tensor, alphabet: str) -> str:

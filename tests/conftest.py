@@ -17,9 +17,6 @@ from mmvae_bary.networks import MLPDecoder, MLPEncoder
 
 torch.set_num_threads(2)
 
-# One warning of Lightning 2.6 on torch 2.15, that no caller can avoid.
-LEAF_SPEC = "ignore:.*LeafSpec.* is deprecated"
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--unseed", action="store_true", help="draw new random numbers in each run")
@@ -27,7 +24,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        item.add_marker(pytest.mark.filterwarnings(LEAF_SPEC), append=False)
         if "gpu" in item.keywords and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA device on this machine"))
 

@@ -134,6 +134,19 @@ def test_loader_reads_the_data_set_by_one_index(data: DigitsDataModule) -> None:
     assert [len(batch) for batch in loader] == [4, 3]
 
 
+def test_loader_resumes_where_it_stood(data: DigitsDataModule) -> None:
+    loader, other = (
+        BatchLoader(data.datasets["test"], BatchIndices(torch.arange(9), 3)) for _ in range(2)
+    )
+    labels = [batch.label.tolist() for batch in loader if batch.label is not None]
+    assert loader.state_dict() == {"position": 0}
+    next(iter(loader))
+    other.load_state_dict(loader.state_dict())
+    rest = [batch.label.tolist() for batch in other if batch.label is not None]
+    assert rest == labels[1:]
+    assert len(list(other)) == 3
+
+
 def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match="got batch_size=0, expected at least 1"):
         DigitsDataModule(batch_size=0)

@@ -84,7 +84,8 @@ def test_cross_modal_coherence_counts_hits() -> None:
     assert result["coherence/mean"] == pytest.approx(np.mean(list(means.values())))
     singles = [value for key, value in means.items() if "+" not in key]
     assert result["coherence/mean/1"] == pytest.approx(np.mean(singles))
-    assert set(result) == {*means, "coherence/mean", "coherence/mean/1", "coherence/mean/2"}
+    groups = {"coherence/mean", "coherence/mean/1", "coherence/mean/2"}
+    assert set(result) == {*means, *groups, *(f"coherence/mean->{name}" for name in NAMES)}
 
 
 def test_joint_coherence_asks_all_to_agree() -> None:

@@ -229,7 +229,7 @@ BAD_MODELS: dict[str, tuple[Callable[[], MultimodalVAE], str]] = {
     ),
     "decoder of another shape": (
         build_with(decoder=MLPDecoder(4, (7,))),
-        r"modality 'code': the decoder returned shape \(2, 7\) for 2 latents of width 4 "
+        r"modality 'code': the decoder returned shape \(2, 7\) for a batch of 2, 4 latents "
         r"\(4 shared \+ 0 private\), expected \(2, 6\)",
     ),
     "no modalities": (lambda: MWBVAE({}, 4), "got no modalities, expected at least one"),

@@ -132,6 +132,8 @@ class BatchIndices:
 class BatchLoader:
     """Batches of a data set, each read by one index: no workers, no collating.
 
+    Its state is how far an epoch has come, so that Lightning resumes in the middle of one.
+
     Args:
         dataset: What to read from.
         batch_sampler: What to read.
@@ -140,13 +142,26 @@ class BatchLoader:
     def __init__(self, dataset: TupleDataset, batch_sampler: BatchIndices) -> None:
         self.dataset = dataset
         self.batch_sampler = batch_sampler
+        self.position = 0
+        self.start = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches of the epoch were handed out; zero once all were."""
+        return {"position": self.position % max(len(self), 1)}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Begin the next iteration where another one stood."""
+        self.start = state["position"]
 
     def __len__(self) -> int:
         return len(self.batch_sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        for index in self.batch_sampler:
-            yield self.dataset[index]
+        start, self.start = self.start, 0
+        for position, index in enumerate(self.batch_sampler):
+            if position >= start:
+                self.position = position + 1
+                yield self.dataset[index]
 
 
 class MultimodalDataModule(LightningDataModule, ABC):

@@ -85,19 +85,18 @@ class CrossModalCoherence(Metric):
         """Coherences from 0 to 1 by ``coherence/SOURCES->TARGET``, and their means.
 
         ``coherence/mean`` is the mean over all directions, ``coherence/mean/2`` the mean over
-        those from two inputs.
+        those from two inputs, ``coherence/mean->TARGET`` the mean over those to one target.
         """
-        result = {}
-        by_size: dict[int, list[Tensor]] = {}
+        result: dict[str, Tensor] = {}
+        groups: dict[str, list[Tensor]] = {"coherence/mean": []}
         for target in self.modalities:
             shares = (getattr(self, f"correct_{target}") / self.total).unbind()
             for subset, share in zip(sources(self.modalities, target), shares, strict=True):
                 result[f"coherence/{'+'.join(subset)}->{target}"] = share
-                by_size.setdefault(len(subset), []).append(share)
-        means = {"coherence/mean": torch.stack(list(result.values())).mean()}
-        for size, shares in by_size.items():
-            means[f"coherence/mean/{size}"] = torch.stack(shares).mean()
-        return {**result, **means}
+                groups["coherence/mean"].append(share)
+                groups.setdefault(f"coherence/mean/{len(subset)}", []).append(share)
+                groups.setdefault(f"coherence/mean->{target}", []).append(share)
+        return result | {key: torch.stack(shares).mean() for key, shares in groups.items()}
 
 
 class JointCoherence(Metric):
