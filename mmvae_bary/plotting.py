@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 CELL = 0.7  # inches
 MARGIN = 0.06  # of a cell
+TEXT_HEIGHT = 0.4  # of a cell
 
 
 def sample_grid(
@@ -33,23 +35,25 @@ def sample_grid(
         A figure that owns no window and needs no display.
     """
     columns = max(len(samples) for _, samples in rows)
-    figure = Figure(figsize=(CELL * columns + 1.0, CELL * len(rows) + 0.5), layout="constrained")
+    heights = [TEXT_HEIGHT if name in alphabets else 1.0 for name, _ in rows]
+    bottoms = list(accumulate(heights))
+    figure = Figure(figsize=(CELL * columns + 1.0, CELL * bottoms[-1] + 0.5), layout="constrained")
     axes = figure.subplots()
-    axes.set(xlim=(0, columns), ylim=(len(rows), 0), aspect="equal", xticks=[])
-    axes.set_yticks([row + 0.5 for row in range(len(rows))], [name for name, _ in rows])
+    axes.set(aspect="equal", xticks=[], title=title)
+    middles = [bottom - height / 2 for bottom, height in zip(bottoms, heights, strict=True)]
+    axes.set_yticks(middles, [name for name, _ in rows])
     axes.tick_params(length=0, labelsize=8)
     axes.spines[:].set_visible(False)
-    axes.set_title(title, fontsize=10)
-    for row, (name, samples) in enumerate(rows):
+    for bottom, middle, (name, samples) in zip(bottoms, middles, rows, strict=True):
         for column, sample in enumerate(samples.detach().float().cpu()):
             if name in alphabets:
                 text = _read(sample, alphabets[name])
-                axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7)
+                axes.text(column + 0.5, middle, text, ha="center", va="center", fontsize=7)
             else:
                 left, right = column + MARGIN, column + 1 - MARGIN
-                extent = (left, right, row + 1 - MARGIN, row + MARGIN)
+                extent = (left, right, bottom - MARGIN, bottom - 1 + MARGIN)
                 axes.imshow(_pixels(sample), extent=extent, vmin=0, vmax=1, cmap="gray")
-    axes.set(xlim=(0, columns), ylim=(len(rows), 0))  # imshow moves them
+    axes.set(xlim=(0, columns), ylim=(bottoms[-1], 0))
     return figure
 
 

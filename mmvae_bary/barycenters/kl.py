@@ -96,8 +96,13 @@ class MixtureOfExperts(Barycenter):
     divergence = staticmethod(kl)
 
     def fuse(self, experts: Gaussian, weights: Tensor) -> Mixture:
-        shape = torch.broadcast_shapes(experts.batch_shape, weights.shape)
-        return Mixture(experts.expand(shape), normalized(weights))
+        return mixture(experts, weights)
+
+
+def mixture(components: Gaussian, weights: Tensor) -> Mixture:
+    """The mixture of components of batch shape ``(..., K)``, weights scaled to sum to one."""
+    shape = torch.broadcast_shapes(components.batch_shape, weights.shape)
+    return Mixture(components.expand(shape), normalized(weights))
 
 
 def _product(

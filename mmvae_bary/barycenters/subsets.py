@@ -9,7 +9,7 @@ import torch
 from torch.distributions import Independent, MultivariateNormal
 
 from mmvae_bary.barycenters.base import Barycenter
-from mmvae_bary.barycenters.kl import MixtureOfExperts
+from mmvae_bary.barycenters.kl import mixture
 from mmvae_bary.distributions import unsqueeze_batch
 from mmvae_bary.divergences import kl
 
@@ -86,7 +86,6 @@ class SubsetMixture(Barycenter):
                 f"got conditional={conditional!r}, expected one of {get_args(Conditional)}"
             )
         self.inner = inner
-        self.over_subsets = MixtureOfExperts()
         self.conditional_is_component = conditional == "component"
 
     def fuse(self, experts: Gaussian, weights: Tensor) -> Mixture:
@@ -100,7 +99,7 @@ class SubsetMixture(Barycenter):
                 f"inner: got {type(self.inner).__name__}, which returns a "
                 f"{type(components).__name__}, expected a barycenter that returns a Gaussian"
             )
-        return self.over_subsets.fuse(components, available)
+        return mixture(components, available)
 
     def conditional(self, experts: Gaussian, weights: Tensor | None = None) -> Distribution:
         if self.conditional_is_component:
