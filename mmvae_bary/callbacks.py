@@ -186,7 +186,7 @@ class CoherenceCallback(MetricCallback):
         if stage == "predict" or self.classifiers.accuracy:
             return
         data, device = _data(trainer), trainer.strategy.root_device
-        path = self.classifiers.path(data.root, data.fingerprint)
+        path = self.classifiers.path(data.cache, data.fingerprint)
         if trainer.is_global_zero and not self.classifiers.load(path, device):
             rank_zero_info(f"Training the classifiers that judge coherence, to keep in {path}")
             epochs = (data.batches("train", epoch) for epoch in range(self.classifiers.max_epochs))

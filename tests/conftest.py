@@ -42,14 +42,14 @@ def _in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def data_root(tmp_path_factory: pytest.TempPathFactory) -> str:
+def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
     """One folder of learned classifiers for the session."""
     return str(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="session")
-def data(data_root: str) -> DigitsDataModule:
-    module = DigitsDataModule(num_train=600, num_validation=100, num_test=203, root=data_root)
+def data(cache: str) -> DigitsDataModule:
+    module = DigitsDataModule(num_train=600, num_validation=100, num_test=203, cache=cache)
     module.setup("fit")
     return module
 

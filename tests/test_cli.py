@@ -32,8 +32,8 @@ MODELS = ["PoEVAE", "MoEVAE", "MoPoEVAE", "WBVAE", "MWBVAE"]
 SUBSETS = ["image", "scene", "text", "image+scene", "image+text", "scene+text", "image+scene+text"]
 
 
-def short(root: str) -> list[str]:
-    return [*SHORT, f"--data.init_args.root={root}"]
+def short(cache: str) -> list[str]:
+    return [*SHORT, f"--data.init_args.cache={cache}"]
 
 
 def results(run: Path) -> dict[str, Any]:
@@ -47,9 +47,9 @@ def runs() -> list[Path]:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_fit_ends_with_a_table_and_a_run_folder(
-    model: str, data_root: str, capsys: pytest.CaptureFixture[str]
+    model: str, cache: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cli.main(["fit", "--config=digits.yaml", f"--model={model}", *short(data_root)])
+    cli.main(["fit", "--config=digits.yaml", f"--model={model}", *short(cache)])
     (run,) = runs()
     figures = results(run)
     meta = figures.pop("meta")
@@ -74,8 +74,8 @@ def test_fit_ends_with_a_table_and_a_run_folder(
     assert "classifier, real data" in printed
 
 
-def test_test_reproduces_the_fit_and_a_checkpoint_resumes(data_root: str) -> None:
-    cli.main(["fit", "--config=digits.yaml", *short(data_root)])
+def test_test_reproduces_the_fit_and_a_checkpoint_resumes(cache: str) -> None:
+    cli.main(["fit", "--config=digits.yaml", *short(cache)])
     (run,) = runs()
     last = f"--ckpt_path={run}/checkpoints/last.ckpt"
     cli.main(["test", f"--config={run}/config.yaml", last])
@@ -87,8 +87,8 @@ def test_test_reproduces_the_fit_and_a_checkpoint_resumes(data_root: str) -> Non
     assert results(runs()[2])["meta"]["steps"] == 9
 
 
-def test_a_checkpoint_loads_in_python_without_pickled_code(data_root: str) -> None:
-    cli.main(["fit", "--config=digits.yaml", *short(data_root)])
+def test_a_checkpoint_loads_in_python_without_pickled_code(cache: str) -> None:
+    cli.main(["fit", "--config=digits.yaml", *short(cache)])
     path = runs()[0] / "checkpoints" / "last.ckpt"
     torch.load(path, weights_only=True)
     model = MWBVAE.load_from_checkpoint(path)
@@ -97,9 +97,9 @@ def test_a_checkpoint_loads_in_python_without_pickled_code(data_root: str) -> No
     assert posterior.mean.shape == (2, 20)
 
 
-def test_another_barycenter_is_one_flag(data_root: str) -> None:
+def test_another_barycenter_is_one_flag(cache: str) -> None:
     barycenter = "--model.init_args.barycenter=GeometricBarycenter"
-    cli.main(["fit", "--config=digits.yaml", barycenter, *short(data_root)])
+    cli.main(["fit", "--config=digits.yaml", barycenter, *short(cache)])
     assert results(runs()[0])["meta"]["barycenter"] == "GeometricBarycenter()"
 
 
@@ -111,9 +111,9 @@ def test_a_classifier_below_its_gate_is_called_out() -> None:
     assert len(files) == 1  # kept beside the data, and nothing else
 
 
-def test_validate_and_predict(data_root: str) -> None:
+def test_validate_and_predict(cache: str) -> None:
     for command in ("validate", "predict"):
-        cli.main([command, "--config=digits.yaml", *short(data_root)])
+        cli.main([command, "--config=digits.yaml", *short(cache)])
 
 
 def read_wandb(file: Path) -> dict[str, Any]:
@@ -142,13 +142,13 @@ def read_wandb(file: Path) -> dict[str, Any]:
     return logged
 
 
-def test_offline_weights_and_biases_run(data_root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_weights_and_biases_run(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A real offline run, read back from its file."""
     import wandb
 
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    cli.main(["fit", "--config=digits.yaml", "--config=wandb.yaml", *short(data_root)])
+    cli.main(["fit", "--config=digits.yaml", "--config=wandb.yaml", *short(cache)])
     wandb.finish()
     (file,) = Path("runs/wandb").glob("offline-run-*/run-*.wandb")
     logged = read_wandb(file)
@@ -165,9 +165,9 @@ def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
-def test_two_processes_give_what_one_gives(data_root: str) -> None:
+def test_two_processes_give_what_one_gives(cache: str) -> None:
     """A real run of two processes, with a number of batches that both cannot share evenly."""
-    cli.main(["fit", "--config=digits.yaml", *short(data_root)])
+    cli.main(["fit", "--config=digits.yaml", *short(cache)])
     (run,) = runs()
     last = f"--ckpt_path={run}/checkpoints/last.ckpt"
     arguments = [f"--config={run}/config.yaml", last, "--data.init_args.eval_batch_size=50"]

@@ -173,7 +173,7 @@ class MultimodalDataModule(LightningDataModule, ABC):
         batch_size: Training tuples in a batch.
         eval_batch_size: Validation and test tuples in a batch.
         seed: Seed of the tuples and of their order.
-        root: Folder of the data; what is learned from data, such as classifiers, is kept there.
+        cache: Folder for what is made or learned from the data, such as classifiers.
 
     Raises:
         ValueError: If a batch size is below one.
@@ -186,7 +186,7 @@ class MultimodalDataModule(LightningDataModule, ABC):
     """Name of a text modality to its symbols, in the order of their indices."""
 
     def __init__(
-        self, batch_size: int = 256, eval_batch_size: int = 256, seed: int = 0, root: str = "data"
+        self, batch_size: int = 256, eval_batch_size: int = 256, seed: int = 0, cache: str = "data"
     ) -> None:
         super().__init__()
         for name, size in {"batch_size": batch_size, "eval_batch_size": eval_batch_size}.items():
@@ -195,7 +195,7 @@ class MultimodalDataModule(LightningDataModule, ABC):
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.seed = seed
-        self.root = root
+        self.cache = cache
         self.datasets: dict[str, TupleDataset] = {}
 
     @property

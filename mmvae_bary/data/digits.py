@@ -35,7 +35,7 @@ class DigitsDataModule(MultimodalDataModule):
         batch_size: Training tuples in a batch.
         eval_batch_size: Validation and test tuples in a batch.
         seed: Seed of the tuples and of their order.
-        root: Folder where classifiers learned from the data are kept.
+        cache: Folder where the classifiers learned from the data are kept.
         num_train: Number of training tuples.
         num_validation: Number of validation tuples.
         num_test: Number of test tuples.
@@ -56,12 +56,12 @@ class DigitsDataModule(MultimodalDataModule):
         batch_size: int = 128,
         eval_batch_size: int = 500,
         seed: int = 0,
-        root: str = "data",
+        cache: str = "data",
         num_train: int = 10_000,
         num_validation: int = 1_000,
         num_test: int = 2_000,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, seed, root)
+        super().__init__(batch_size, eval_batch_size, seed, cache)
         self.sizes = dict(zip(SPLITS, (num_train, num_validation, num_test), strict=True))
         for split, size in self.sizes.items():
             if size < 1:

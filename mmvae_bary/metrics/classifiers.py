@@ -42,11 +42,11 @@ class ModalityClassifiers:
         self.seed = seed
         self.accuracy: dict[str, float] = {}
 
-    def path(self, root: str, fingerprint: str) -> Path:
+    def path(self, cache: str, fingerprint: str) -> Path:
         """The file these classifiers are kept in: one for each data set, network and setting."""
         recipe = f"{self.networks!r} {self.max_epochs} {self.learning_rate} {self.seed}"
         digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
-        return Path(root) / "classifiers" / f"{fingerprint}-{digest}.pt"
+        return Path(cache) / "classifiers" / f"{fingerprint}-{digest}.pt"
 
     def load(self, path: Path, device: torch.device) -> bool:
         """Load weights and accuracies; false if the file does not exist."""
