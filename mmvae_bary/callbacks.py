@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import time
 from abc import ABC, abstractmethod
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -74,8 +75,7 @@ class MetricCallback(Callback, ABC):
         self, trainer: Trainer, model: LightningModule, encoding: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(model, MultimodalVAE)
-        position = batch_idx * trainer.world_size + trainer.global_rank
-        with seeded(derive_seed(self.seed, position), model.device):
+        with seeded(derive_seed(self.seed, model.batch_number(batch_idx)), model.device):
             self.update(model, batch, encoding)
 
     def _log(self, model: LightningModule, prefix: str) -> None:
@@ -134,6 +134,11 @@ class LinearProbeCallback(MetricCallback):
         self, num_rows: int = 500, seed: int = 0, representation: Representation = "component"
     ) -> None:
         super().__init__(seed)
+        if representation not in get_args(Representation):
+            raise ValueError(
+                f"got representation={representation!r}, expected one of "
+                f"{get_args(Representation)}"
+            )
         self.num_rows = num_rows
         self.representation = representation
 
@@ -183,16 +188,21 @@ class CoherenceCallback(MetricCallback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Train the classifiers, or load them where that was done before."""
-        if stage == "predict" or self.classifiers.accuracy:
+        if stage == "predict":
             return
-        data, device = _data(trainer), trainer.strategy.root_device
-        path = self.classifiers.path(data.cache, data.fingerprint)
-        if trainer.is_global_zero and not self.classifiers.load(path, device):
+        judges, data, device = self.classifiers, _data(trainer), trainer.strategy.root_device
+        path = judges.path(data.cache, data.fingerprint)
+        if trainer.is_global_zero and not path.exists():
             rank_zero_info(f"Training the classifiers that judge coherence, to keep in {path}")
-            epochs = (data.batches("train", epoch) for epoch in range(self.classifiers.max_epochs))
-            self.classifiers.fit(epochs, data.batches("test"), path, device)
+            size = judges.batch_size
+            epochs = (data.batches("train", size, epoch) for epoch in range(judges.max_epochs))
+            judges.fit(epochs, data.batches("test", size), path, device)
         trainer.strategy.barrier("classifiers")
-        self.classifiers.load(path, device)
+        if not judges.load(path, device):
+            raise FileNotFoundError(
+                f"got no classifiers at {path}, expected those that the first process keeps "
+                "there: all processes need one cache"
+            )
         for name, accuracy in self.classifiers.accuracy.items():
             if accuracy < self.gate:
                 rank_zero_warn(
@@ -285,19 +295,38 @@ class ResultsCallback(Callback):
     """After the test, print a table like the paper's and write ``results.json`` to the run."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+        self.seconds = {"fit": 0.0, "test": 0.0}
+        self.progress = {"steps": 0, "epochs": 0}
+        self.fit_started: float | None = None
+        self.test_started = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The seconds of fitting so far, which a resumed run goes on counting."""
+        return {"fit": self.seconds["fit"] + self._since_fit_started()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting from a checkpoint's seconds."""
+        self.seconds["fit"] = state_dict["fit"]
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Remember how far the checkpoint's training had come; a test does not restore that."""
+        self.progress = {"steps": checkpoint["global_step"], "epochs": checkpoint["epoch"]}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
-        self.seconds["fit"] = -time.perf_counter()
+        self.fit_started = time.perf_counter()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""
-        self.seconds["fit"] += time.perf_counter()
+        self.seconds["fit"] += self._since_fit_started()
+        self.fit_started = None
+        self.progress = {"steps": trainer.global_step, "epochs": trainer.current_epoch}
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
-        self.seconds["test"] = -time.perf_counter()
+        self.test_started = time.perf_counter()
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print and write."""
@@ -305,7 +334,7 @@ class ResultsCallback(Callback):
         if not trainer.is_global_zero:
             return
         assert isinstance(pl_module, MultimodalVAE)
-        self.seconds["test"] += time.perf_counter()
+        self.seconds["test"] = time.perf_counter() - self.test_started
         figures = {key: value.item() for key, value in trainer.callback_metrics.items()}
         meta = self._meta(trainer, pl_module)
         _print_table(pl_module, figures, meta)
@@ -317,6 +346,9 @@ class ResultsCallback(Callback):
         beside.replace(folder / "results.json")
         rank_zero_info(f"The run is in {folder}")
 
+    def _since_fit_started(self) -> float:
+        return 0.0 if self.fit_started is None else time.perf_counter() - self.fit_started
+
     def _meta(self, trainer: Trainer, model: MultimodalVAE) -> dict[str, Any]:
         packages = ("mmvae-bary", "torch", "lightning", "torchmetrics")
         accuracy = {}
@@ -325,11 +357,10 @@ class ResultsCallback(Callback):
                 accuracy = callback.classifiers.accuracy
         return {
             "model": type(model).__name__,
-            "barycenter": " ".join(repr(model.barycenter).split()),
+            "barycenter": re.sub(r"\s+|\(inner\): ", "", repr(model.barycenter)),
             "data": type(trainer.datamodule).__name__,  # type: ignore[attr-defined]
             "seed": int(os.environ["PL_GLOBAL_SEED"]) if "PL_GLOBAL_SEED" in os.environ else None,
-            "steps": model.global_step,
-            "epochs": trainer.current_epoch,
+            **self.progress,
             "precision": str(trainer.precision),
             "device": _device_name(model.device),
             "processes": trainer.world_size,
@@ -356,8 +387,11 @@ def _data(trainer: Trainer) -> MultimodalDataModule:
 
 
 def _label(batch: Batch) -> Tensor:
-    if batch.label is None:
-        raise ValueError("got a batch without labels, expected them: probe and coherence need any")
+    if batch.label is None or batch.present is not None:
+        raise ValueError(
+            "probe and coherence: got a batch without labels or with missing modalities, "
+            "expected complete samples with labels"
+        )
     return batch.label
 
 
@@ -371,7 +405,7 @@ def _print_table(model: MultimodalVAE, figures: dict[str, float], meta: dict[str
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{meta['model']} on {meta['data']}, test set")
+    table = Table(title=f"{meta['model']}, {meta['barycenter']}, on {meta['data']}, test set")
     table.add_column("given")
     table.add_column("probe", justify="right")
     for name in model.names:

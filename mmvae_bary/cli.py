@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
+from argparse import ArgumentError
+from difflib import get_close_matches
 from importlib.resources import files
+from inspect import signature
 from pathlib import Path
 
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.fabric.utilities.exceptions import MisconfigurationException as LightningError
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 import mmvae_bary.networks  # noqa: F401  (their short names are known once they are imported)
 from mmvae_bary.callbacks import ResultsCallback, SampleGridCallback
-from mmvae_bary.data import MultimodalDataModule
-from mmvae_bary.model import MultimodalVAE
+from mmvae_bary.data import DigitsDataModule, MultimodalDataModule
+from mmvae_bary.model import MWBVAE, WBVAE, MoEVAE, MoPoEVAE, MultimodalVAE, PoEVAE
 
+# What a misspelt setting is compared with
+SETTABLE = (Trainer, PoEVAE, MoEVAE, MoPoEVAE, WBVAE, MWBVAE, DigitsDataModule)
+CONFIG_OPTIONS = ("--config", "-c")
 CONFIGS = files("mmvae_bary") / "configs"
 # What Lightning warns of and no user could mend
 NOISE = (
@@ -29,7 +38,6 @@ class MultimodalCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give every run what its folder promises: checkpoints, samples and results."""
-        parser.add_lightning_class_args(RichProgressBar, "progress")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(SampleGridCallback, "samples")
         parser.add_lightning_class_args(ResultsCallback, "results")
@@ -39,6 +47,18 @@ class MultimodalCLI(LightningCLI):
         """Parse the arguments, packaged configurations looked up."""
         assert args is None or isinstance(args, list)
         self.config = parser.parse_args(_packaged(sys.argv[1:] if args is None else args))
+
+    def instantiate_classes(self) -> None:
+        """Build everything; checkpoints keep the model's YAML, to be loaded from Python."""
+        super().instantiate_classes()
+        settings = self.config_dump["model"]
+        self.model.save_hyperparameters(
+            {
+                **settings["init_args"],
+                "_class_path": settings["class_path"],
+                "_instantiator": "lightning.pytorch.cli.instantiate_module",
+            }
+        )
 
     def before_instantiate_classes(self) -> None:
         """Refuse a missing checkpoint before time is spent."""
@@ -54,14 +74,14 @@ class MultimodalCLI(LightningCLI):
 def main(args: list[str] | None = None) -> None:
     """Run the command line.
 
-    A mistake of the user's is one line; with the environment variable MMVAE_DEBUG set, its
-    traceback.
+    A mistake is one line; with the environment variable MMVAE_DEBUG set, a traceback.
 
     Args:
         args: Arguments after the program's name; those of the process if None.
     """
     for message in NOISE:
         warnings.filterwarnings("ignore", message=message)
+    quiet = {"exit_on_error": False}  # errors are raised, for _said to shorten
     try:
         MultimodalCLI(
             MultimodalVAE,
@@ -69,20 +89,25 @@ def main(args: list[str] | None = None) -> None:
             subclass_mode_model=True,
             subclass_mode_data=True,
             seed_everything_default=0,
-            parser_kwargs={"prog": "mmvae"},
+            auto_configure_optimizers=False,
+            parser_kwargs={**quiet, **dict.fromkeys(LightningCLI.subcommands(), quiet)},
             args=args,
         )
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ArgumentError, ImportError, LightningError) as error:
         if os.environ.get("MMVAE_DEBUG"):
             raise
-        sys.exit(f"mmvae: error: {_said(error)}")
+        sys.exit(f"mmvae: error: {_said(error)} (MMVAE_DEBUG=1 shows where)")
 
 
 def _said(error: BaseException) -> str:
-    """What a constructor said, without the settings that jsonargparse repeats around it."""
-    while error.__cause__ is not None and "against any of the Union subtypes" in str(error):
+    """What went wrong, without the settings that jsonargparse repeats around it."""
+    while error.__cause__ is not None:
         error = error.__cause__
-    return " ".join(str(error).split())
+    message = " ".join(str(error).split())
+    names = {name for cls in SETTABLE for name in [cls.__name__, *signature(cls).parameters]}
+    words = re.findall(r"\w+", message)
+    near = [match for word in words for match in get_close_matches(word, names - set(words), 1)]
+    return f"{message}; did you mean {near[0]!r}?" if near else message
 
 
 def _packaged(args: list[str]) -> list[str]:
@@ -90,9 +115,9 @@ def _packaged(args: list[str]) -> list[str]:
     result = []
     for position, arg in enumerate(args):
         option, equals, value = arg.partition("=")
-        if option == "--config" and equals:
-            result.append(f"--config={_find(value)}")
-        elif position and args[position - 1] == "--config":
+        if option in CONFIG_OPTIONS and equals:
+            result.append(f"{option}={_find(value)}")
+        elif position and args[position - 1] in CONFIG_OPTIONS:
             result.append(_find(arg))
         else:
             result.append(arg)

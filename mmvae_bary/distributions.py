@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DiagonalGaussian: TypeAlias = "Independent[Normal]"
 Gaussian: TypeAlias = "DiagonalGaussian | MultivariateNormal"
+Posterior: TypeAlias = "Gaussian | Mixture"
 
 
 def diagonal_gaussian(loc: Tensor, scale: Tensor) -> DiagonalGaussian:
@@ -42,7 +43,7 @@ def diagonal_gaussian(loc: Tensor, scale: Tensor) -> DiagonalGaussian:
 def standard_gaussian(p: Distribution) -> Gaussian:
     """The standard normal like ``p``, or like its components where it is a mixture.
 
-    It takes no memory: its parameters are views of single numbers.
+    It takes no memory for the batch: its parameters are expanded views.
     """
     if isinstance(p, Mixture):
         p = p.components
@@ -113,6 +114,18 @@ def unsqueeze_batch(p: Gaussian) -> Gaussian:
     return map_parameters(lambda tensor: tensor.unsqueeze(dim), p)
 
 
+def select(p: Posterior, index: int) -> Posterior:
+    """The distributions at an index of the first batch dimension."""
+    if isinstance(p, Mixture):
+        return Mixture(map_parameters(lambda x: x[index], p.components), p.weights[index])
+    return map_parameters(lambda tensor: tensor[index], p)
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """The tensor in float32 where it is in half precision, unchanged elsewhere."""
+    return tensor.float() if tensor.dtype in {torch.float16, torch.bfloat16} else tensor
+
+
 def take(p: Gaussian, index: Tensor) -> Gaussian:
     """Take one of the Gaussians along the last batch dimension.
 
@@ -144,7 +157,7 @@ class Mixture(Distribution):
     .. math:: q(z) = \sum_{k=1}^K w_k \, q_k(z)
 
     ``torch.distributions.MixtureSameFamily`` has no ``rsample`` and gives a component of weight
-    zero a density; here it has none, and no gradient either.
+    zero a density; here it has none.
 
     Args:
         components: Gaussians of batch shape ``(..., K)``.
@@ -247,6 +260,8 @@ def derive_seed(*numbers: int) -> int:
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Make the draws in the block depend on ``seed`` alone, and leave the streams as they were.
+
+    The streams are those of the CPU and, where the device is one, of that CUDA device.
 
     Example:
         >>> with seeded(0, torch.device("cpu")):

@@ -125,7 +125,7 @@ def kl_convexity_bound(q: Distribution, p: Distribution) -> Tensor:
     """
     if not isinstance(q, Mixture):
         return kl(q, p)
-    return (q.weights * kl(q.components, p)).sum(-1)
+    return torch.where(q.weights > 0, q.weights * kl(q.components, p), 0.0).sum(-1)
 
 
 def _log_chernoff(p: Distribution, q: Distribution, alpha: float) -> Tensor:

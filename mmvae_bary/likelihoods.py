@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, distributions, nn
 from torch.nn.functional import softplus
 
+from mmvae_bary.distributions import at_least_float32
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -32,9 +34,7 @@ class Likelihood(nn.Module, ABC):
         Returns:
             A distribution with batch shape ``batch`` and event shape ``shape``.
         """
-        if output.dtype in {torch.float16, torch.bfloat16}:
-            output = output.float()
-        p = self.elementwise(output)
+        p = self.elementwise(at_least_float32(output))
         return distributions.Independent(p, event_ndim - len(p.event_shape), validate_args=False)
 
     @abstractmethod
@@ -151,6 +151,9 @@ class _OneHotCategorical(distributions.OneHotCategorical):
         self._categorical = distributions.Categorical(logits=logits, validate_args=False)
         shape = logits.shape
         distributions.Distribution.__init__(self, shape[:-1], shape[-1:], validate_args=False)
+
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> _OneHotCategorical:
+        return _OneHotCategorical(self.logits.expand(*batch_shape, -1))
 
 
 def _positive(output: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, final
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.core.mixins.hparams_mixin import _given_hyperparameters
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -21,7 +20,14 @@ from mmvae_bary.barycenters import (
 )
 from mmvae_bary.barycenters.subsets import membership, powerset
 from mmvae_bary.batch import Batch
-from mmvae_bary.distributions import diagonal_gaussian, seeded, stack
+from mmvae_bary.distributions import (
+    at_least_float32,
+    derive_seed,
+    diagonal_gaussian,
+    seeded,
+    select,
+    stack,
+)
 from mmvae_bary.likelihoods import Likelihood
 from mmvae_bary.objectives import ELBO, PrivateLatent, elbo
 
@@ -32,6 +38,7 @@ if TYPE_CHECKING:
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SEPARATORS = ("+", "->", "/", ".")
+RESERVED = ("", "mean")  # a figure's key is coherence/mean
 
 
 @final
@@ -58,6 +65,11 @@ class Modality(nn.Module):
         private_kl_weight: float = 1.0,
     ) -> None:
         super().__init__()
+        if private_dim < 0 or private_kl_weight < 0:
+            raise ValueError(
+                f"got private_dim={private_dim} and private_kl_weight={private_kl_weight}, "
+                "expected neither to be negative"
+            )
         self.shape = tuple(shape)
         self.encoder = encoder
         self.decoder = decoder
@@ -67,10 +79,7 @@ class Modality(nn.Module):
 
     def encode(self, x: Tensor) -> tuple[Gaussian, Gaussian]:
         """The posteriors of the shared and of the private latent, in float32 or wider."""
-        output = self.encoder(x)
-        if output.dtype in {torch.float16, torch.bfloat16}:
-            output = output.float()
-        loc, log_variance = output.chunk(2, dim=-1)
+        loc, log_variance = at_least_float32(self.encoder(x)).chunk(2, dim=-1)
         widths = [loc.shape[-1] - self.private_dim, self.private_dim]
         shared, private = (
             diagonal_gaussian(*parameters)
@@ -82,7 +91,7 @@ class Modality(nn.Module):
 
     def decode(self, z: Tensor) -> Distribution:
         """p(x | z) at latents of shape ``(*batch, shared + private)``."""
-        output = self.decoder(z.flatten(end_dim=-2)).unflatten(0, z.shape[:-1])
+        output = self.decoder(z.reshape(-1, z.shape[-1])).reshape(*z.shape[:-1], *self.shape)
         p: Distribution = self.likelihood(output, len(self.shape))
         return p
 
@@ -143,9 +152,9 @@ class MultimodalVAE(LightningModule):
         optimizer: From parameters to an optimiser; Adam with learning rate 1e-3 by default.
 
     Raises:
-        ValueError: If there are no modalities, a name holds one of ``+ -> / .``, a weight is
-            missing, unknown or negative, all are zero, a network has the wrong width, or neither
-            a barycenter is given nor the class has one.
+        ValueError: If there are no modalities, a name is taken or holds one of ``+ -> / .``, a
+            number is negative, a weight missing or unknown, all weights zero, a network of the
+            wrong width, or neither a barycenter is given nor the class has one.
 
     References:
         Qiu et al., Multimodal Variational Autoencoder: a Barycentric View, AAAI 2025.
@@ -164,11 +173,8 @@ class MultimodalVAE(LightningModule):
         optimizer: OptimizerFactory | None = None,
     ) -> None:
         super().__init__()
-        if _given_hyperparameters.get() is not None:
-            # Built from YAML, so the checkpoint keeps the YAML. Built in Python it keeps nothing,
-            # for modules as hyper-parameters could not be loaded with weights_only=True.
-            self.save_hyperparameters()
         _check_names(modalities)
+        _check_numbers(latent_dim=latent_dim, beta=beta, warmup_steps=warmup_steps)
         for name, modality in modalities.items():
             modality.check(name, latent_dim)
         self.modalities = nn.ModuleDict(modalities)  # type: ignore[assignment]
@@ -240,7 +246,8 @@ class MultimodalVAE(LightningModule):
         Raises:
             ValueError: If ``given`` names a modality that is unknown or not among the inputs.
         """
-        encoding = self.encode_modalities(self._given(inputs, given))
+        given_inputs = self._given(inputs, given)
+        encoding = self.encode_modalities({k: x.to(self.device) for k, x in given_inputs.items()})
         return self.barycenter.conditional(encoding.experts, encoding.weights)
 
     def conditionals(self, encoding: Encoding) -> Distribution:
@@ -274,7 +281,8 @@ class MultimodalVAE(LightningModule):
         modality = self.modalities[name]
         if modality.private_dim:
             if private is None:
-                private = torch.randn(*z.shape[:-1], modality.private_dim).to(z)
+                shape = (*z.shape[:-1], modality.private_dim)
+                private = torch.randn(shape, dtype=z.dtype, device=z.device)
             z = torch.cat([z, private], dim=-1)
         return modality.decode(z)
 
@@ -286,7 +294,9 @@ class MultimodalVAE(LightningModule):
         targets: Sequence[str] | None = None,
         num_samples: int = 1,
     ) -> dict[str, Tensor]:
-        """Generate modalities from others, or from the prior.
+        """Generate modalities from others, or from the prior, in the mode the model is in.
+
+        Private latents come from the prior, also those of modalities that are given.
 
         Args:
             inputs: Modality name to data of shape ``(B, *shape)``; None draws from the prior.
@@ -305,7 +315,8 @@ class MultimodalVAE(LightningModule):
         if inputs is None:
             if given is not None:
                 raise ValueError(f"got given={list(given)} without inputs, expected both")
-            z = torch.randn(num_samples, self.latent_dim, device=self.device)
+            some = next(self.parameters())
+            z = torch.randn(num_samples, self.latent_dim, dtype=some.dtype, device=some.device)
         else:
             z = self.encode(inputs, given).sample((num_samples,))
         return {name: self.decode_modality(name, z).mean for name in targets}
@@ -368,8 +379,17 @@ class MultimodalVAE(LightningModule):
             return torch.optim.Adam(self.parameters(), lr=1e-3)
         return self.optimizer(self.parameters())
 
+    def batch_number(self, batch_idx: int) -> int:
+        """The number of a batch among those of all processes, by which draws are seeded."""
+        return batch_idx * self.trainer.world_size + self.global_rank
+
+    def on_fit_start(self) -> None:
+        """Let processes, which Lightning seeds alike, draw different noise for their batches."""
+        if self.trainer.world_size > 1:
+            torch.manual_seed(derive_seed(torch.initial_seed() % 2**63, self.global_rank))
+
     def _evaluate(self, stage: str, batch: Batch, batch_idx: int) -> Encoding:
-        with seeded(batch_idx * self.trainer.world_size + self.global_rank, self.device):
+        with seeded(derive_seed(self.batch_number(batch_idx)), self.device):
             terms, encoding = self._step(batch)
         self._log_terms(stage, terms, len(batch))
         return encoding
@@ -452,16 +472,20 @@ class MultimodalVAE(LightningModule):
 def _output_shape(who: str, network: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of what a network returns for zeros, asked in evaluation mode."""
     device = next((parameter.device for parameter in network.parameters()), None)
-    training = network.training
+    training = [module for module in network.modules() if module.training]
     network.eval()
     try:
         with torch.no_grad():
-            return tuple(network(torch.zeros(shape, device=device)).shape)
-    except RuntimeError as error:
+            output = network(torch.zeros(shape, device=device))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{who} cannot take an input of shape {shape}: {reason}") from error
+        raise ValueError(f"{who} cannot take an input of shape {shape}: {reason}") from None
     finally:
-        network.train(training)
+        for module in training:
+            module.training = True
+    if not isinstance(output, Tensor):
+        raise ValueError(f"{who} returned a {type(output).__name__}, expected a tensor")
+    return tuple(output.shape)
 
 
 def _present(batch: Batch) -> dict[str, Tensor] | None:
@@ -496,11 +520,21 @@ def _check_names(modalities: Mapping[str, Modality]) -> None:
     if not modalities:
         raise ValueError("got no modalities, expected at least one")
     for name in modalities:
-        if any(sign in name for sign in SEPARATORS) or hasattr(nn.ModuleDict, name):
+        separated = any(sign in name for sign in SEPARATORS)
+        if separated or name in RESERVED or hasattr(nn.ModuleDict, name):
             raise ValueError(
                 f"got the modality name {name!r}, expected one without {' '.join(SEPARATORS)} "
-                "that is no attribute of torch.nn.ModuleDict"
+                f"that is none of {RESERVED} and no attribute of torch.nn.ModuleDict"
             )
+
+
+def _check_numbers(latent_dim: int, beta: float, warmup_steps: int) -> None:
+    if latent_dim < 1:
+        raise ValueError(f"got latent_dim={latent_dim}, expected at least 1")
+    if not 0 <= beta < math.inf:
+        raise ValueError(f"got beta={beta}, expected a finite number that is not negative")
+    if warmup_steps < 0:
+        raise ValueError(f"got warmup_steps={warmup_steps}, expected at least 0")
 
 
 def _weights(
@@ -539,26 +573,27 @@ class PoEVAE(MultimodalVAE):
 
     def elbo(self, batch: Batch, encoding: Encoding) -> ELBO:
         joint = super().elbo(batch, encoding)
-        loss = joint.loss
-        for name in batch.inputs:
-            loss = loss + self._unimodal_elbo(name, batch, encoding).loss
-        return joint._replace(loss=loss)
-
-    def _unimodal_elbo(self, name: str, batch: Batch, encoding: Encoding) -> ELBO:
-        weights = torch.eye(len(self.names), device=self.device)[self.names.index(name)]
+        alone = torch.eye(len(self.names), device=self.device).unsqueeze(1)  # (M, 1, M)
         if encoding.weights is not None:
-            weights = weights * encoding.weights
-        posterior = self.barycenter(encoding.experts, weights)
-        private = self._private_sample(name, encoding)
-        return elbo(
-            posterior,
-            {name: self.decode_modality(name, posterior.rsample(), private)},
-            batch.inputs,
-            weights={name: 1.0},
-            beta=self.current_beta,
-            present=_present(batch),
-            private=self._private(encoding),
-        )
+            alone = alone * encoding.weights
+        posteriors = self.barycenter(encoding.experts, alone)  # (M, B)
+        z = posteriors.rsample()
+        present, private = _present(batch), self._private(encoding)
+        loss = joint.loss
+        for row, name in enumerate(self.names):
+            if name in batch.inputs:
+                sample = self._private_sample(name, encoding)
+                unimodal = elbo(
+                    select(posteriors, row),
+                    {name: self.decode_modality(name, z[row], sample)},
+                    batch.inputs,
+                    weights={name: 1.0},
+                    beta=self.current_beta,
+                    present=present,
+                    private=private,
+                )
+                loss = loss + unimodal.loss
+        return joint._replace(loss=loss)
 
 
 class MoEVAE(MultimodalVAE):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +99,3 @@ def tiny_inputs(size: int = 5) -> dict[str, Tensor]:
 
 def tiny_batch(size: int = 5) -> Batch:
     return Batch(tiny_inputs(size), label=torch.arange(size) % 10)
-
-
-def real_data() -> Path:
-    """The folder of real data: MMVAE_DATA or ../shared/data; skips where there is neither."""
-    folder = Path(os.environ.get("MMVAE_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no real data: set MMVAE_DATA (looked in {folder})")
-    return folder

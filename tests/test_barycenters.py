@@ -27,6 +27,7 @@ from mmvae_bary.distributions import (
     diagonal_parameters,
     map_parameters,
 )
+from mmvae_bary.divergences import kl
 from tests.conftest import random_experts
 
 FAMILY: dict[str, Callable[[], Barycenter]] = {
@@ -42,6 +43,7 @@ FAMILY: dict[str, Callable[[], Barycenter]] = {
 }
 # A product is sharper than its experts, and a prior expert pulls the answer to the origin.
 IDEMPOTENT = ("geometric", "mixture", "wasserstein", "mwb", "subsets-of-geometric")
+PRODUCTS = ("product-always", "product-full_set", "product-never")
 WITHOUT_PRIOR = (*IDEMPOTENT, "product-never")
 M = 3
 
@@ -176,13 +178,39 @@ def test_translation_moves_the_answer_along(name: str) -> None:
 
 
 @barycenters
-def test_nothing_present_gives_the_prior(name: str) -> None:
-    experts, weights = random_experts(2, M), torch.tensor([[0.0] * M, [1.0] * M])
+@pytest.mark.parametrize(
+    ("experts_shape", "weights_shape"),
+    [((4, M), (4, M)), ((M,), (4, M)), ((4, M), (2, 4, M)), ((4, M), (4, 1, M))],
+)
+def test_nothing_present_gives_the_prior(
+    name: str, experts_shape: tuple[int, ...], weights_shape: tuple[int, ...]
+) -> None:
+    experts, weights = random_experts(*experts_shape), torch.ones(weights_shape)
+    weights[0] = 0
     barycenter = FAMILY[name]()
     for fuse in (barycenter, barycenter.conditional):
         posterior = fuse(experts, weights)
-        torch.testing.assert_close(posterior.mean[0], torch.zeros(3))
-        torch.testing.assert_close(posterior.stddev[0], torch.ones(3))
+        torch.testing.assert_close(posterior.mean[0], torch.zeros_like(posterior.mean[0]))
+        torch.testing.assert_close(posterior.stddev[0], torch.ones_like(posterior.mean[0]))
+        assert (posterior.mean[1] != 0).all()
+
+
+@barycenters
+def test_a_broken_expert_spoils_only_the_subsets_it_is_in(name: str) -> None:
+    experts = random_experts(4, M)
+    loc, scale = (x.clone() for x in diagonal_parameters(experts))
+    loc[1, 0] = scale[2, 0] = torch.nan
+    broken = diagonal_gaussian(loc.requires_grad_(), scale.requires_grad_())
+    weights = torch.tensor([[0.0, 1, 1], [1, 1, 1]]).unsqueeze(1)
+    barycenter = FAMILY[name]()
+    posterior = barycenter(broken, weights)
+    torch.testing.assert_close(posterior.mean[0], barycenter(experts, weights).mean[0])
+    assert posterior.mean[1, [0, 3]].isfinite().all()
+    assert posterior.mean[1, [1, 2]].isnan().all()
+    posterior.mean[0].sum().backward()
+    assert loc.grad is not None
+    assert loc.grad.isfinite().all()
+    assert (loc.grad[:, 0] == 0).all()
 
 
 @barycenters
@@ -239,14 +267,19 @@ def perturbed(q: DiagonalGaussian, count: int = 200) -> Iterator[DiagonalGaussia
         )
 
 
-@pytest.mark.parametrize("name", ["geometric", "wasserstein", "product-never"])
+@pytest.mark.parametrize("name", ["geometric", "wasserstein", *PRODUCTS])
 def test_no_perturbation_lowers_the_objective_of_a_gaussian(name: str) -> None:
     barycenter = FAMILY[name]()
     experts = random_experts(5, M, dtype=torch.float64)
     weights = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
     answer = barycenter.fuse(experts, weights)
     assert isinstance(answer, Independent)
-    if name == "product-never":  # the geometric barycenter of the experts raised to the power W
+    if name in PRODUCTS:  # the geometric barycenter of the experts raised to the power W
+        if name != "product-never":  # the prior is one more expert
+            zero, one = torch.zeros(5, 1, 3).double(), torch.ones(5, 1, 3).double()
+            pairs = zip(diagonal_parameters(experts), (zero, one), strict=True)
+            experts = diagonal_gaussian(*(torch.cat(pair, 1) for pair in pairs))
+            weights = torch.cat([weights, torch.ones(1).double()])
         loc, scale = diagonal_parameters(experts)
         experts = diagonal_gaussian(loc, scale / weights.sum().sqrt())
     lowest = objective(barycenter, experts, weights, answer)
@@ -258,7 +291,9 @@ def test_no_perturbation_lowers_the_objective_of_a_gaussian(name: str) -> None:
 def test_no_perturbation_lowers_the_objective_of_a_mixture(name: str) -> None:
     """The forward KL of the components to the mixture, integrated on a grid."""
     experts = random_experts(M, dim=1, dtype=torch.float64)
-    answer = FAMILY[name]()(experts)
+    barycenter = FAMILY[name]()
+    assert barycenter.divergence is kl  # forward, which is cross-entropy up to a constant
+    answer = barycenter(experts)
     assert isinstance(answer, Mixture)
     grid = torch.linspace(-12, 12, 4001, dtype=torch.float64).unsqueeze(-1)
 
@@ -344,8 +379,9 @@ def test_membership_is_in_the_order_of_the_powerset(size: int) -> None:
         (torch.tensor([1.0, torch.nan, 1]), "expected finite and none negative"),
         (torch.tensor([1.0, torch.inf, 1]), "expected finite and none negative"),
         (torch.zeros(3), r"got weights \[0.0, 0.0, 0.0\], expected at least one above zero"),
-        (torch.ones(2), r"got weights of shape \(2,\), expected the last dimension to be the 3"),
-        (torch.tensor(1.0), r"got weights of shape \(\), expected the last dimension"),
+        (torch.ones(2), r"got weights of shape \(2,\), expected one that broadcasts against"),
+        (torch.tensor(1.0), r"got weights of shape \(\), expected one that broadcasts"),
+        (torch.ones(4, M), r"got weights of shape \(4, 3\), expected one that broadcasts"),
     ],
 )
 def test_bad_weights(weights: Tensor, message: str) -> None:
@@ -361,8 +397,10 @@ def test_bad_arguments() -> None:
     full = torch.distributions.MultivariateNormal(torch.zeros(5, M, 2), torch.eye(2))
     with pytest.raises(TypeError, match="got a MultivariateNormal, expected a diagonal Gaussian"):
         WassersteinBarycenter()(full)
-    with pytest.raises(TypeError, match="inner: got MixtureOfExperts, which returns a Mixture"):
-        SubsetMixture(MixtureOfExperts())(random_experts(5, M))
+    with pytest.raises(ValueError, match="got inner=MixtureOfExperts, which returns a mixture"):
+        SubsetMixture(MixtureOfExperts())
+    with pytest.raises(ValueError, match=r"got experts of batch shape \(\) and event"):
+        WassersteinBarycenter()(random_experts())
     with pytest.raises(TypeError, match="got a Normal, expected a Gaussian"):
         MixtureOfExperts()(torch.distributions.Normal(torch.zeros(M), 1.0))  # type: ignore[arg-type]
 

@@ -26,7 +26,7 @@ SHORT = [
     "--data.init_args.num_train=600",
     "--data.init_args.num_validation=60",
     "--data.init_args.num_test=120",
-    "--progress.refresh_rate=0",
+    "--trainer.enable_progress_bar=false",
 ]
 MODELS = ["PoEVAE", "MoEVAE", "MoPoEVAE", "WBVAE", "MWBVAE"]
 SUBSETS = ["image", "scene", "text", "image+scene", "image+text", "scene+text", "image+scene+text"]
@@ -69,7 +69,7 @@ def test_fit_ends_with_a_table_and_a_run_folder(
     with Image.open(run / "samples" / "image_to_scene.png") as picture:
         assert min(picture.size) > 100
     printed = capsys.readouterr().out
-    assert f"{model} on DigitsDataModule" in printed
+    assert f"{model}, " in printed
     assert "image+scene+text" in printed
     assert "classifier, real data" in printed
 
@@ -166,17 +166,19 @@ def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_two_processes_give_what_one_gives(cache: str) -> None:
-    """A real run of two processes, with a number of batches that both cannot share evenly."""
-    cli.main(["fit", "--config=digits.yaml", *short(cache)])
+    """Real runs of two processes, on a number of batches that they cannot share evenly."""
+    two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]
+    fitted = run_cli("fit", "--config=digits.yaml", "--model=MoEVAE", *short(cache), *two)
+    assert fitted.returncode == 0, fitted.stderr
     (run,) = runs()
     last = f"--ckpt_path={run}/checkpoints/last.ckpt"
     arguments = [f"--config={run}/config.yaml", last, "--data.init_args.eval_batch_size=50"]
-    cli.main(["test", *arguments])
-    two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]
-    finished = run_cli("test", *arguments, *two)
-    assert finished.returncode == 0, finished.stderr
-    one, other = (results(folder) for folder in runs()[1:])
-    assert other["meta"]["processes"] == 2
+    tested = run_cli("test", *arguments, *two)
+    assert tested.returncode == 0, tested.stderr
+    cli.main(["test", *arguments, "--trainer.devices=1", "--trainer.strategy=auto"])
+    other, one = (results(folder) for folder in runs()[1:])
+    assert [result["meta"]["processes"] for result in (one, other)] == [1, 2]
+    assert one["meta"]["steps"] == other["meta"]["steps"] == 6
     for key in one.keys() - {"meta"}:
         assert other[key] == pytest.approx(one[key], rel=1e-6, abs=1e-6), key
 
@@ -192,16 +194,24 @@ BAD_COMMANDS = {
         "ckpt_path: got 'no.ckpt', expected a checkpoint file",
     ),
     "misspelt key": (
-        ["fit", "--config=digits.yaml", "--config=misspelt.yaml"],
-        "latent_dimm",
+        ["fit", "--config=digits.yaml", "-c", "misspelt.yaml"],
+        "Option 'latent_dimm' is not accepted; did you mean 'latent_dim'?",
     ),
     "misspelt option": (
-        ["fit", "--config=digits.yaml", "--model.init_args.betta=1"],
-        "betta",
+        ["fit", "-c=digits.yaml", "--model.init_args.betta=1"],
+        "Option 'betta' is not accepted; did you mean 'beta'?",
+    ),
+    "misspelt trainer option": (
+        ["fit", "--config=digits.yaml", "--trainer.max_stepss=1"],
+        "unrecognized arguments: --trainer.max_stepss=1; did you mean 'max_steps'?",
     ),
     "unknown model": (
         ["fit", "--config=digits.yaml", "--model=MWBVAEE"],
-        "MWBVAEE",
+        "Expected a dot import path string: MWBVAEE; did you mean 'MWBVAE'?",
+    ),
+    "a number that is none": (
+        ["fit", "--config=digits.yaml", "--data.init_args.num_train=many"],
+        "Expected a <class 'int'>. Got value: many",
     ),
     "a width that does not fit": (
         ["fit", "--config=digits.yaml", "--model.init_args.latent_dim=21"],
@@ -221,9 +231,11 @@ def test_mistakes_get_a_line_and_no_traceback(
     with pytest.raises(SystemExit) as stopped:
         cli.main([*arguments, *SHORT])
     assert stopped.value.code not in {0, None}
-    said = f"{stopped.value.code} {capsys.readouterr().err}"
+    said = str(stopped.value.code)
+    assert said.startswith("mmvae: error: ")
     assert message in said
-    assert "Traceback" not in said
+    assert "\n" not in said
+    assert "Traceback" not in capsys.readouterr().err
     assert not Path("runs").exists()
 
 

@@ -11,7 +11,7 @@ import torch
 
 from mmvae_bary import DigitsDataModule
 from mmvae_bary.data import BatchIndices, BatchLoader, StoredTuples
-from mmvae_bary.data.digits import ALPHABET, WORDS, _split_scans
+from mmvae_bary.data.digits import ALPHABET, WORDS, _draw_pairs, _split_scans
 
 
 def digest(data: DigitsDataModule) -> list[int]:
@@ -55,13 +55,22 @@ def test_no_scan_is_in_two_splits() -> None:
         assert (shares - 0.1).abs().max() < 0.02
 
 
-def test_images_and_scenes_of_a_tuple_are_different_scans(data: DigitsDataModule) -> None:
-    stored = data.datasets["train"]
-    assert isinstance(stored, StoredTuples)
-    first = stored.inputs["image"][:300].flatten(1).float()
-    grey = stored.inputs["scene"][:300].float().mean(1).flatten(1)
-    correlation = torch.corrcoef(torch.cat([first, grey]))[:300, 300:].diagonal().abs()
-    assert correlation.median() < 0.95
+def test_images_and_scenes_of_a_tuple_are_different_scans_of_one_digit() -> None:
+    scans = torch.arange(10).repeat(3)
+    label = torch.arange(10).repeat(50)
+    image, scene = _draw_pairs(scans, label, torch.Generator().manual_seed(0))
+    assert (image != scene).all()
+    assert torch.equal(scans[image], label)
+    assert torch.equal(scans[scene], label)
+    assert len(image.unique()) == len(scene.unique()) == 30
+
+
+def test_the_size_of_one_split_does_not_change_another(data: DigitsDataModule) -> None:
+    other = DigitsDataModule(num_train=50, num_validation=20, num_test=203)
+    other.setup("fit")
+    everything = torch.arange(203)
+    for name, x in other.datasets["test"][everything].inputs.items():
+        assert torch.equal(x, data.datasets["test"][everything].inputs[name])
 
 
 def test_tuples_are_a_function_of_the_seed() -> None:
@@ -150,5 +159,9 @@ def test_loader_resumes_where_it_stood(data: DigitsDataModule) -> None:
 def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match="got batch_size=0, expected at least 1"):
         DigitsDataModule(batch_size=0)
+    data = DigitsDataModule(num_train=50, num_validation=20, num_test=30)
+    data.setup("fit")
+    with pytest.raises(ValueError, match="got 50 train tuples in 0 batches of 128 for"):
+        data.train_dataloader()
     with pytest.raises(ValueError, match="got -1 test tuples, expected at least 1"):
         DigitsDataModule(num_test=-1)

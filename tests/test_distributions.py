@@ -48,7 +48,7 @@ def test_density_and_moments_equal_those_of_torch() -> None:
     torch.testing.assert_close(mixture.variance, other.variance)
 
 
-def test_absent_component_with_nan_has_neither_density_nor_gradient() -> None:
+def test_absent_component_with_nan_has_no_density() -> None:
     loc = torch.tensor([[0.0], [torch.nan]], requires_grad=True)
     mixture = Mixture(diagonal_gaussian(loc, torch.ones(2, 1)), torch.tensor([1.0, 0.0]))
     point = torch.zeros(1)

@@ -28,9 +28,9 @@ def test_logistic_regression_equals_scikit_learn() -> None:
     weight, bias = logistic_regression(features, label, 10)
     for k in range(3):
         reference = LogisticRegression(max_iter=10_000, tol=1e-8).fit(features[k], label)
-        logits = features[k].double() @ weight[k] + bias[k]
+        logits = (features[k] @ weight[k] + bias[k]).double()
         expected = reference.predict_proba(features[k])
-        np.testing.assert_allclose(logits.softmax(-1).numpy(), expected, atol=2e-3)
+        np.testing.assert_allclose(logits.softmax(-1).numpy(), expected, atol=2e-4)
 
 
 def test_probe_accuracy_equals_scikit_learn_in_batches() -> None:
@@ -44,7 +44,7 @@ def test_probe_accuracy_equals_scikit_learn_in_batches() -> None:
     for k, key in enumerate(["a", "b", "a+b"]):
         reference = LogisticRegression(max_iter=1000).fit(features[k, :500], label[:500])
         expected = reference.score(features[k, 500:], label[500:])
-        assert result[f"probe/accuracy/{key}"].item() == pytest.approx(expected, abs=0.011)
+        assert result[f"probe/accuracy/{key}"].item() == pytest.approx(expected, abs=0.0051)
     assert set(result) == {*(f"probe/accuracy/{key}" for key in ("a", "b", "a+b", "mean"))}
 
 
@@ -119,7 +119,8 @@ def test_classifiers_are_learned_once_and_frozen(data: DigitsDataModule, tmp_pat
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
-    first.fit((data.batches("train", e) for e in range(2)), data.batches("test"), path, device)
+    epochs = (data.batches("train", 128, epoch) for epoch in range(2))
+    first.fit(epochs, data.batches("test", 128), path, device)
     assert torch.equal(torch.rand(1), expected)  # the run's random stream is untouched
     assert second.load(path, device)
     assert second.accuracy == first.accuracy

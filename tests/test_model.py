@@ -19,9 +19,10 @@ from mmvae_bary import (
     MoPoEVAE,
     MultimodalVAE,
     PoEVAE,
-    ProductOfExperts,
     WassersteinBarycenter,
 )
+from mmvae_bary.distributions import standard_gaussian
+from mmvae_bary.divergences import kl
 from mmvae_bary.likelihoods import Laplace
 from mmvae_bary.networks import MLPDecoder, MLPEncoder
 from tests.conftest import LATENT_DIM, SHAPES, tiny_batch, tiny_inputs, tiny_modalities, tiny_model
@@ -135,20 +136,21 @@ def test_a_batch_without_one_modality_trains_the_others() -> None:
 
 
 def test_poe_adds_unimodal_bounds() -> None:
+    """Each from its own modality's latent: here posteriors are points and decoders are steep."""
     model = tiny_model(PoEVAE, beta=2.0)
-    batch = tiny_batch(2000)
+    with torch.no_grad():
+        for modality in model.modalities.values():
+            list(modality.encoder.parameters())[-1][LATENT_DIM:] -= 40
+            next(modality.decoder.parameters()).mul_(5)
+    batch = tiny_batch(50)
     encoding = model.encode_modalities(batch.inputs)
-    joint = MultimodalVAE.elbo(model, batch, encoding).loss
-    extra = model.elbo(batch, encoding).loss - joint
-    alone = tiny_model(MultimodalVAE, barycenter=ProductOfExperts("always"), beta=2.0)
-    alone.load_state_dict(model.state_dict())
+    extra = model.elbo(batch, encoding).loss - MultimodalVAE.elbo(model, batch, encoding).loss
     expected = torch.zeros(())
-    for name in model.names:
-        inputs = {name: batch.inputs[name]}
-        terms = alone.elbo(Batch(inputs), alone.encode_modalities(inputs))
-        weight = model.reconstruction_weights[name]
-        expected = expected + terms.loss + (weight - 1) * terms.log_likelihood[name]
-    torch.testing.assert_close(extra, expected, rtol=0.01, atol=0.1)
+    for name, x in batch.inputs.items():
+        q = model.encode({name: x})
+        nll = -model.decode_modality(name, q.mean).log_prob(x)
+        expected = expected + (nll + 2.0 * kl(q, standard_gaussian(q))).mean()
+    torch.testing.assert_close(extra, expected, rtol=1e-4, atol=1e-3)
 
 
 def test_generation() -> None:
@@ -241,6 +243,21 @@ BAD_MODELS: dict[str, tuple[Callable[[], MultimodalVAE], str]] = {
         lambda: MWBVAE({"type": tiny_modalities()["code"]}, 4),
         "got the modality name 'type'",
     ),
+    "a name that a mean has taken": (
+        lambda: MWBVAE({"mean": tiny_modalities()["code"]}, 4),
+        "got the modality name 'mean'",
+    ),
+    "a network that returns a tuple": (
+        build_with(encoder=nn.LSTM(6, 8)),
+        "modality 'code': the encoder returned a tuple, expected a tensor",
+    ),
+    "a negative beta": (build(beta=-1.0), "got beta=-1.0, expected a finite number"),
+    "no latent": (lambda: MWBVAE(tiny_modalities(), 0), "got latent_dim=0, expected at least 1"),
+    "a negative warm-up": (build(warmup_steps=-1), "got warmup_steps=-1, expected at least 0"),
+    "a negative private width": (
+        lambda: MWBVAE(tiny_modalities(-1), 4),
+        "got private_dim=-1 and private_kl_weight=1.0, expected neither to be negative",
+    ),
     "no barycenter": (
         lambda: tiny_model(),
         "MultimodalVAE has no barycenter of its own: got barycenter=None",
@@ -324,6 +341,20 @@ def test_bad_calls(case: str) -> None:
     call, message = BAD_CALLS[case]
     with pytest.raises(ValueError, match=message):
         call(tiny_model(MWBVAE))
+
+
+def test_construction_leaves_the_networks_modes_alone() -> None:
+    encoder = nn.Sequential(nn.Dropout(0.5), MLPEncoder((6,), LATENT_DIM))
+    encoder[0].eval()
+    code = Modality((6,), encoder, MLPDecoder(LATENT_DIM, (6,)), Laplace())
+    MWBVAE({"code": code}, LATENT_DIM)
+    assert (encoder.training, encoder[0].training, encoder[1].training) == (True, False, True)
+
+
+def test_latents_of_any_batch_shape_and_width_of_numbers() -> None:
+    model = tiny_model(MWBVAE, 2).double()
+    assert model.decode(torch.zeros(LATENT_DIM).double())["text"].mean.shape == (5, 7)
+    assert model.generate(num_samples=2)["code"].dtype == torch.float64
 
 
 def test_given_barycenter_replaces_the_preset_s() -> None:

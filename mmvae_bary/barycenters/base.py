@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from mmvae_bary.distributions import map_parameters, parameters, standard_gaussian, where
+from mmvae_bary.distributions import (
+    Mixture,
+    at_least_float32,
+    map_parameters,
+    parameters,
+    standard_gaussian,
+    where,
+)
 
 if TYPE_CHECKING:
     from torch.distributions import Distribution
 
-    from mmvae_bary.distributions import Gaussian
+    from mmvae_bary.distributions import Gaussian, Posterior
 
 
 class Divergence(Protocol):
@@ -40,7 +47,7 @@ class Barycenter(nn.Module, ABC):
 
     divergence: ClassVar[Divergence]
 
-    def forward(self, experts: Gaussian, weights: Tensor | None = None) -> Distribution:
+    def forward(self, experts: Gaussian, weights: Tensor | None = None) -> Posterior:
         """Fuse the experts.
 
         Args:
@@ -53,24 +60,28 @@ class Barycenter(nn.Module, ABC):
 
         Raises:
             TypeError: If the experts are not Gaussians.
-            ValueError: If the weights do not fit the experts, are negative, NaN or infinite, or
-                are one vector ``(M,)`` of zeros. Values are looked at on the CPU only: elsewhere
-                that would stall the device.
+            ValueError: If the experts have no dimension to fuse, or the weights do not broadcast
+                against them, are negative, NaN or infinite, or are one vector ``(M,)`` of zeros.
+                Values are looked at on the CPU only: elsewhere that would stall the device.
         """
         with torch.autocast(parameters(experts)[0].device.type, enabled=False):
-            experts = map_parameters(_at_least_float32, experts)
+            experts = map_parameters(at_least_float32, experts)
             weights = _checked(weights, experts)
-            present = weights > 0
-            if (extra := weights.ndim - len(experts.batch_shape)) > 0:
-                present = present.flatten(end_dim=extra - 1).any(0)
-            return self.fuse(where(present, experts, standard_gaussian(experts)), weights)
+            if weights.ndim > len(experts.batch_shape):
+                posterior = self._fuse_repeatedly(experts, weights)
+            else:
+                present = where(weights > 0, experts, standard_gaussian(experts))
+                posterior = self.fuse(present, weights)
+            if weights.ndim == 1:  # one setting for all rows, not all zero
+                return posterior
+            return _replace(posterior, ~(weights > 0).any(-1), standard_gaussian(posterior))
 
-    def __call__(self, experts: Gaussian, weights: Tensor | None = None) -> Distribution:
+    def __call__(self, experts: Gaussian, weights: Tensor | None = None) -> Posterior:
         """:meth:`forward`, with its types."""
-        posterior: Distribution = super().__call__(experts, weights)
+        posterior: Posterior = super().__call__(experts, weights)
         return posterior
 
-    def conditional(self, experts: Gaussian, weights: Tensor | None = None) -> Distribution:
+    def conditional(self, experts: Gaussian, weights: Tensor | None = None) -> Posterior:
         """The posterior that evaluation means by ``q(z | x_S)``, with S the experts present.
 
         Unlike the joint posterior that training uses, it may leave out the smaller subsets of S.
@@ -79,20 +90,34 @@ class Barycenter(nn.Module, ABC):
         return self(experts, weights)
 
     @abstractmethod
-    def fuse(self, experts: Gaussian, weights: Tensor) -> Distribution:
-        """Fuse experts that are finite wherever they are absent, N(0, I) to be exact.
+    def fuse(self, experts: Gaussian, weights: Tensor) -> Posterior:
+        """Fuse experts whose absent values are harmless.
 
         Args:
             experts: Gaussians of batch shape ``(..., M)``.
-            weights: Non-negative, broadcasting against ``(..., M)``, zero where absent.
+            weights: Non-negative, broadcasting against ``(..., M)``, zero where absent. A row of
+                zeros must give something finite, which is replaced by the prior.
         """
+
+    def _fuse_repeatedly(self, experts: Gaussian, weights: Tensor) -> Posterior:
+        """Fuse the same experts under several weights at once, in one product of matrices.
+
+        There a broken expert would spoil the rows where it is absent, as zero times NaN is NaN;
+        so it is taken out, and put back as NaN where it is present.
+        """
+        extra = weights.ndim - len(experts.batch_shape)
+        used = (weights > 0).flatten(end_dim=extra - 1).any(0)
+        loc, scale = parameters(experts)
+        finite = loc.isfinite().all(-1) & scale.flatten(loc.ndim - 1).isfinite().all(-1)
+        posterior = self.fuse(where(used & finite, experts, standard_gaussian(experts)), weights)
+        nan = map_parameters(lambda x: torch.full_like(x, torch.nan), standard_gaussian(posterior))
+        return _replace(posterior, ((weights > 0) & ~finite).any(-1), nan)
 
 
 def normalized(weights: Tensor) -> Tensor:
-    """Scale weights to sum to one over the last dimension.
+    """Scale weights to sum to one over the last dimension; where all are zero the first gets all.
 
-    Where all are zero the first gets all: absent experts stand at the prior by then, and so the
-    barycenter is the prior.
+    So a row without experts stays finite, forward and backward, until it is replaced.
     """
     total = weights.sum(-1, keepdim=True)
     first = torch.eye(1, weights.shape[-1], dtype=weights.dtype, device=weights.device)[0]
@@ -108,22 +133,38 @@ def weighted_sum(weights: Tensor, values: Tensor) -> Tensor:
     return torch.einsum("...m,...md->...d", weights, values)
 
 
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in {torch.float16, torch.bfloat16} else tensor
+def _replace(posterior: Posterior, condition: Tensor, by: Gaussian) -> Posterior:
+    """Put another Gaussian where the condition holds, into every component of a mixture."""
+    if isinstance(posterior, Mixture):
+        components = where(condition.unsqueeze(-1), by, posterior.components)
+        return Mixture(components, posterior.weights)
+    return where(condition, by, posterior)
 
 
 def _checked(weights: Tensor | None, experts: Gaussian) -> Tensor:
-    loc = parameters(experts)[0]
-    if weights is None:
-        return loc.new_ones(experts.batch_shape[-1:])
-    if weights.ndim == 0 or weights.shape[-1] != experts.batch_shape[-1]:
+    loc, shape = parameters(experts)[0], experts.batch_shape
+    if not shape or len(experts.event_shape) != 1:
         raise ValueError(
-            f"got weights of shape {tuple(weights.shape)}, expected the last dimension to be the "
-            f"{experts.batch_shape[-1]} experts of batch shape {tuple(experts.batch_shape)}"
+            f"got experts of batch shape {tuple(shape)} and event shape "
+            f"{tuple(experts.event_shape)}, expected (..., M) and (D,)"
+        )
+    if weights is None:
+        return loc.new_ones(shape[-1:])
+    weights = weights.to(loc)
+    if not _broadcasts(weights.shape, shape):
+        raise ValueError(
+            f"got weights of shape {tuple(weights.shape)}, expected one that broadcasts against "
+            f"the experts' batch shape {tuple(shape)}, whose last dimension is the experts"
         )
     if weights.device.type == "cpu":
         if not bool(((weights >= 0) & (weights < torch.inf)).all()):
             raise ValueError(f"got weights {weights.tolist()}, expected finite and none negative")
         if weights.ndim == 1 and not bool(weights.any()):
             raise ValueError(f"got weights {weights.tolist()}, expected at least one above zero")
-    return weights.to(loc)
+    return weights
+
+
+def _broadcasts(weights: torch.Size, experts: torch.Size) -> bool:
+    pairs = zip(reversed(weights), reversed(experts), strict=False)
+    same = all(a == b or 1 in {a, b} for a, b in pairs)
+    return len(weights) > 0 and weights[-1] == experts[-1] and same

@@ -77,7 +77,7 @@ class ProductOfExperts(Barycenter):
         if self.prior == "always":
             return torch.ones_like(weights[..., 0])
         counted = weights.all(-1) if self.prior == "full_set" else False
-        return (counted | ~weights.any(-1)).to(weights)  # the prior alone where all are absent
+        return (counted | ~weights.any(-1)).to(weights)  # so that a row without experts is finite
 
     def extra_repr(self) -> str:
         return f"prior={self.prior!r}"

@@ -6,20 +6,18 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
-from torch.distributions import Independent, MultivariateNormal
 
 from mmvae_bary.barycenters.base import Barycenter
-from mmvae_bary.barycenters.kl import mixture
-from mmvae_bary.distributions import unsqueeze_batch
+from mmvae_bary.barycenters.kl import MixtureOfExperts, mixture
+from mmvae_bary.distributions import Mixture, unsqueeze_batch
 from mmvae_bary.divergences import kl
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
-    from torch.distributions import Distribution
 
-    from mmvae_bary.distributions import Gaussian, Mixture
+    from mmvae_bary.distributions import Gaussian, Posterior
 
 Conditional = Literal["component", "mixture"]
 
@@ -70,7 +68,7 @@ class SubsetMixture(Barycenter):
             the powerset of S, which training uses.
 
     Raises:
-        ValueError: If ``conditional`` is neither.
+        ValueError: If ``conditional`` is neither, or ``inner`` returns a mixture.
 
     References:
         Sutter, Daunhawer and Vogt, Generalized Multimodal ELBO, ICLR 2021 (MoPoE).
@@ -85,6 +83,11 @@ class SubsetMixture(Barycenter):
             raise ValueError(
                 f"got conditional={conditional!r}, expected one of {get_args(Conditional)}"
             )
+        if isinstance(inner, MixtureOfExperts | SubsetMixture):
+            raise ValueError(
+                f"got inner={type(inner).__name__}, which returns a mixture, expected a "
+                "barycenter that returns a Gaussian"
+            )
         self.inner = inner
         self.conditional_is_component = conditional == "component"
 
@@ -94,14 +97,11 @@ class SubsetMixture(Barycenter):
         available = (absent @ members.mT == 0).to(weights)  # (..., K)
         weights = members * weights.unsqueeze(-2)  # (..., K, M)
         components = self.inner.fuse(unsqueeze_batch(experts), weights)
-        if not isinstance(components, Independent | MultivariateNormal):
-            raise TypeError(
-                f"inner: got {type(self.inner).__name__}, which returns a "
-                f"{type(components).__name__}, expected a barycenter that returns a Gaussian"
-            )
+        if isinstance(components, Mixture):
+            raise TypeError(f"got {type(self.inner).__name__} as inner, which returned a mixture")
         return mixture(components, available)
 
-    def conditional(self, experts: Gaussian, weights: Tensor | None = None) -> Distribution:
+    def conditional(self, experts: Gaussian, weights: Tensor | None = None) -> Posterior:
         if self.conditional_is_component:
             return self.inner(experts, weights)
         return self(experts, weights)

@@ -32,7 +32,7 @@ class TupleDataset(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StoredTuples:
     """Tuples stored as bytes, turned into floats a batch at a time.
 
@@ -209,8 +209,8 @@ class MultimodalDataModule(LightningDataModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Load the splits once and move them to the device that trains."""
-        if not self.datasets:
-            self.datasets = {name: data.to(self.device) for name, data in self.load().items()}
+        datasets = self.datasets or self.load()
+        self.datasets = {name: data.to(self.device) for name, data in datasets.items()}
 
     @property
     def device(self) -> torch.device:
@@ -242,13 +242,12 @@ class MultimodalDataModule(LightningDataModule, ABC):
         rows = torch.randperm(size, generator=generator)[:num_rows].to(self.device)
         return BatchLoader(self.datasets["train"], BatchIndices(rows, self.eval_batch_size))
 
-    def batches(self, split: str, epoch: int | None = None) -> BatchLoader:
+    def batches(self, split: str, batch_size: int, epoch: int | None = None) -> BatchLoader:
         """A whole split for this process alone: in order or, given an epoch, in a random one."""
         index = torch.arange(len(self.datasets[split]), device=self.device)
-        if epoch is None:
-            return BatchLoader(self.datasets[split], BatchIndices(index, self.eval_batch_size))
-        indices = BatchIndices(index, self.batch_size, shuffle=True, seed=self.seed)
-        indices.set_epoch(epoch)
+        shuffle = epoch is not None
+        indices = BatchIndices(index, batch_size, shuffle=shuffle, seed=self.seed)
+        indices.set_epoch(epoch or 0)
         return BatchLoader(self.datasets[split], indices)
 
     def sample_batch(self, size: int) -> Batch:
@@ -263,12 +262,20 @@ class MultimodalDataModule(LightningDataModule, ABC):
         return dataset[some[[first[number] for number in sorted(first)][:size]]]
 
     def _loader(self, split: str, batch_size: int, shuffle: bool = False) -> BatchLoader:
+        size = len(self.datasets[split])
+        processes = self.trainer.world_size if self.trainer else 1
+        batches = size // batch_size if shuffle else -(-size // batch_size)
+        if batches < processes:
+            raise ValueError(
+                f"got {size} {split} tuples in {batches} batches of {batch_size} for {processes} "
+                "processes, expected at least one batch for each: lower the batch size"
+            )
         indices = BatchIndices(
-            torch.arange(len(self.datasets[split]), device=self.device),
+            torch.arange(size, device=self.device),
             batch_size,
             shuffle=shuffle,
             seed=self.seed,
             rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=self.trainer.world_size if self.trainer else 1,
+            world_size=processes,
         )
         return BatchLoader(self.datasets[split], indices)

@@ -11,11 +11,13 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from mmvae_bary.data.base import SPLITS, MultimodalDataModule, StoredTuples, TupleDataset
+from mmvae_bary.distributions import derive_seed
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz"
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TEXT_LENGTH = 8
 SIDE = 16
+VERSION = 1  # to be raised whenever a seed gives other tuples than before
 
 
 class DigitsDataModule(MultimodalDataModule):
@@ -69,14 +71,16 @@ class DigitsDataModule(MultimodalDataModule):
 
     @property
     def fingerprint(self) -> str:
-        return f"digits-seed{self.seed}-" + "-".join(map(str, self.sizes.values()))
+        return f"digits-v{VERSION}-seed{self.seed}-" + "-".join(map(str, self.sizes.values()))
 
     def load(self) -> dict[str, TupleDataset]:
-        generator = torch.Generator().manual_seed(self.seed)
-        return {
-            split: _draw_tuples(scans, labels, self.sizes[split], generator)
-            for split, (scans, labels) in _split_scans(self.seed).items()
-        }
+        scans = _split_scans(self.seed)
+        datasets: dict[str, TupleDataset] = {}
+        for number, split in enumerate(SPLITS):
+            # a stream for each split, so that the size of one does not change another
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, number))
+            datasets[split] = _draw_tuples(*scans[split], self.sizes[split], generator)
+        return datasets
 
 
 def _split_scans(seed: int) -> dict[str, tuple[Tensor, Tensor]]:
@@ -105,9 +109,8 @@ def _draw_tuples(
     scans: Tensor, labels: Tensor, size: int, generator: torch.Generator
 ) -> StoredTuples:
     """Pair scans of the same digit at random, the digits in equal parts."""
-    label = (torch.arange(size) % 10)[torch.randperm(size, generator=generator)]
-    image = _draw_scans(labels, label, generator)
-    scene = _draw_scans(labels, label, generator)
+    label = (torch.arange(size) % len(WORDS))[torch.randperm(size, generator=generator)]
+    image, scene = _draw_pairs(labels, label, generator)
     inputs = {
         "image": _to_bytes(scans[image]),
         "scene": _to_bytes(_paint(scans[scene], generator)),
@@ -116,15 +119,18 @@ def _draw_tuples(
     return StoredTuples(inputs, label, {"text": len(ALPHABET)})
 
 
-def _draw_scans(labels: Tensor, label: Tensor, generator: torch.Generator) -> Tensor:
-    """For every label the index of a random scan that shows it."""
-    index = torch.empty_like(label)
-    for digit in range(10):
+def _draw_pairs(
+    labels: Tensor, label: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """For every label the indices of two different random scans that show it."""
+    first, second = torch.empty_like(label), torch.empty_like(label)
+    for digit in range(len(WORDS)):
         wanted = (label == digit).nonzero().squeeze(-1)
         scans = (labels == digit).nonzero().squeeze(-1)
-        chosen = torch.randint(len(scans), (len(wanted),), generator=generator)
-        index[wanted] = scans[chosen]
-    return index
+        place = torch.randint(len(scans), (len(wanted),), generator=generator)
+        step = torch.randint(1, len(scans), (len(wanted),), generator=generator)
+        first[wanted], second[wanted] = scans[place], scans[(place + step) % len(scans)]
+    return first, second
 
 
 def _paint(masks: Tensor, generator: torch.Generator) -> Tensor:

@@ -25,6 +25,7 @@ class ModalityClassifiers:
     Args:
         networks: Modality name to a module from ``(N, *shape)`` to class logits ``(N, C)``.
         max_epochs: Passes over the training set.
+        batch_size: Samples in a batch.
         learning_rate: Of Adam.
         seed: Seed of the initial weights and of dropout.
     """
@@ -33,18 +34,21 @@ class ModalityClassifiers:
         self,
         networks: Mapping[str, nn.Module],
         max_epochs: int = 10,
+        batch_size: int = 128,
         learning_rate: float = 1e-3,
         seed: int = 0,
     ) -> None:
         self.networks = nn.ModuleDict(dict(networks))
         self.max_epochs = max_epochs
+        self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.seed = seed
         self.accuracy: dict[str, float] = {}
 
     def path(self, cache: str, fingerprint: str) -> Path:
         """The file these classifiers are kept in: one for each data set, network and setting."""
-        recipe = f"{self.networks!r} {self.max_epochs} {self.learning_rate} {self.seed}"
+        numbers = (self.max_epochs, self.batch_size, self.learning_rate, self.seed)
+        recipe = f"{self.networks!r} {numbers}"
         digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
         return Path(cache) / "classifiers" / f"{fingerprint}-{digest}.pt"
 

@@ -32,7 +32,7 @@ class CrossModalCoherence(Metric):
     Args:
         modalities: The modalities' names, in the model's order.
         classifiers: Modality name to a function from ``(N, *shape)`` to class logits ``(N, C)``.
-            Modules among them must be in evaluation mode.
+            Modules among them must be in evaluation mode, on the device of the samples.
 
     Raises:
         ValueError: If there are fewer than two modalities or one has no classifier.
@@ -105,7 +105,7 @@ class JointCoherence(Metric):
     Args:
         modalities: The modalities' names, in the model's order.
         classifiers: Modality name to a function from ``(N, *shape)`` to class logits ``(N, C)``.
-            Modules among them must be in evaluation mode.
+            Modules among them must be in evaluation mode, on the device of the samples.
 
     References:
         Shi et al., NeurIPS 2019, section 4.

@@ -32,15 +32,17 @@ def logistic_regression(
         inverse_penalty: :math:`C` above.
 
     Returns:
-        Weights of shape ``(K, D, C)`` and intercepts of shape ``(K, 1, C)``, in float64.
+        Weights of shape ``(K, D, C)`` and intercepts of shape ``(K, 1, C)``, like the features.
     """
     num_problems, _, width = features.shape
-    features = features.double()
+    given = features
+    # Apple's devices have no float64
+    features = features.cpu().double() if features.is_mps else features.double()
     with torch.inference_mode(False), torch.enable_grad():
         features = features.clone()  # what inference mode made cannot enter a graph
         weight = features.new_zeros(num_problems, width, num_classes).requires_grad_()
         bias = features.new_zeros(num_problems, 1, num_classes).requires_grad_()
-        target = label.clone().expand(num_problems, -1).flatten()
+        target = label.to(features.device, copy=True).expand(num_problems, -1).flatten()
         solver = torch.optim.LBFGS(
             [weight, bias],
             max_iter=1000,
@@ -58,7 +60,7 @@ def logistic_regression(
             return loss.detach()
 
         solver.step(closure)
-    return weight.detach(), bias.detach()
+    return weight.detach().to(given), bias.detach().to(given)
 
 
 class LinearProbe(Metric):
@@ -87,13 +89,15 @@ class LinearProbe(Metric):
 
     correct: Tensor
     total: Tensor
+    weight: Tensor | None
+    bias: Tensor | None
 
     def __init__(self, modalities: Sequence[str], num_classes: int) -> None:
         super().__init__()
         self.modalities = tuple(modalities)
         self.num_classes = num_classes
-        self.weight: Tensor | None = None
-        self.bias: Tensor | None = None
+        self.register_buffer("weight", None, persistent=False)
+        self.register_buffer("bias", None, persistent=False)
         num_subsets = len(powerset(self.modalities))
         self.add_state("correct", torch.zeros(num_subsets, dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("total", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
@@ -115,7 +119,7 @@ class LinearProbe(Metric):
         """
         if self.weight is None or self.bias is None:
             raise RuntimeError("got update() before fit(), expected fit() first")
-        logits = torch.baddbmm(self.bias, representations.double(), self.weight)
+        logits = torch.baddbmm(self.bias, representations, self.weight)
         self.correct += (logits.argmax(-1) == label).sum(-1)
         self.total += len(label)
 
