@@ -22,8 +22,7 @@ from mmvae_bary.callbacks import ResultsCallback, SampleGridCallback
 from mmvae_bary.data import DigitsDataModule, MultimodalDataModule
 from mmvae_bary.model import MWBVAE, WBVAE, MoEVAE, MoPoEVAE, MultimodalVAE, PoEVAE
 
-# What a misspelt setting is compared with
-SETTABLE = (Trainer, PoEVAE, MoEVAE, MoPoEVAE, WBVAE, MWBVAE, DigitsDataModule)
+MODELS = (PoEVAE, MoEVAE, MoPoEVAE, WBVAE, MWBVAE)
 CONFIG_OPTIONS = ("--config", "-c")
 CONFIGS = files("mmvae_bary") / "configs"
 # What Lightning warns of and no user could mend
@@ -101,13 +100,19 @@ def main(args: list[str] | None = None) -> None:
 
 def _said(error: BaseException) -> str:
     """What went wrong, without the settings that jsonargparse repeats around it."""
+    misspelt = isinstance(error, ArgumentError)
     while error.__cause__ is not None:
         error = error.__cause__
     message = " ".join(str(error).split())
-    names = {name for cls in SETTABLE for name in [cls.__name__, *signature(cls).parameters]}
-    words = re.findall(r"\w+", message)
-    near = [match for word in words for match in get_close_matches(word, names - set(words), 1)]
-    return f"{message}; did you mean {near[0]!r}?" if near else message
+    return message + _suggestion(message) if misspelt else message
+
+
+def _suggestion(message: str) -> str:
+    names = {name for cls in MODELS for name in [cls.__name__, *signature(cls).parameters]}
+    names.update(signature(Trainer).parameters, signature(DigitsDataModule).parameters)
+    words = [word for word in re.findall(r"\w+", message) if word not in names]
+    near = [match for word in words for match in get_close_matches(word, names, 1, cutoff=0.8)]
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _packaged(args: list[str]) -> list[str]:

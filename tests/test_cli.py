@@ -168,7 +168,8 @@ def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_two_processes_give_what_one_gives(cache: str) -> None:
     """Real runs of two processes, on a number of batches that they cannot share evenly."""
     two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]
-    fitted = run_cli("fit", "--config=digits.yaml", "--model=MoEVAE", *short(cache), *two)
+    small = [*short(cache), "--data.init_args.eval_batch_size=30"]
+    fitted = run_cli("fit", "--config=digits.yaml", "--model=MoEVAE", *small, *two)
     assert fitted.returncode == 0, fitted.stderr
     (run,) = runs()
     last = f"--ckpt_path={run}/checkpoints/last.ckpt"
