@@ -11,7 +11,8 @@ import torch
 
 from mmvae_bary import DigitsDataModule
 from mmvae_bary.data import BatchIndices, BatchLoader, StoredTuples
-from mmvae_bary.data.digits import ALPHABET, WORDS, _draw_pairs, _split_scans
+from mmvae_bary.data.digits import ALPHABET, _draw_pairs, _split_scans
+from mmvae_bary.data.text import DIGIT_WORDS
 
 
 def digest(data: DigitsDataModule) -> list[int]:
@@ -35,7 +36,7 @@ def test_tuples(data: DigitsDataModule) -> None:
         assert picture.dtype == torch.float32
         assert 0 <= picture.min() <= picture.max() <= 1
     for text, label in zip(batch.inputs["text"].argmax(-1).tolist(), batch.label, strict=True):
-        assert "".join(ALPHABET[symbol] for symbol in text).strip() == WORDS[label]
+        assert "".join(ALPHABET[symbol] for symbol in text).strip() == DIGIT_WORDS[label]
     stored = data.datasets["train"]
     assert isinstance(stored, StoredTuples)
     starts = (stored.inputs["text"][stored.label == 1] > 0).int().argmax(-1)

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from mmvae_bary.data.base import SPLITS, MultimodalDataModule, StoredTuples, TupleDataset
+from mmvae_bary.data.text import DIGIT_WORDS, encode_texts, shift_right
 from mmvae_bary.distributions import derive_seed
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz"
-WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TEXT_LENGTH = 8
 SIDE = 16
 VERSION = 1  # to be raised whenever a seed gives other tuples than before
@@ -50,7 +50,7 @@ class DigitsDataModule(MultimodalDataModule):
         {'image': (4, 1, 16, 16), 'scene': (4, 3, 16, 16), 'text': (4, 8, 27)}
     """
 
-    num_classes = len(WORDS)
+    num_classes = len(DIGIT_WORDS)
     alphabets: ClassVar[Mapping[str, str]] = {"text": ALPHABET}
 
     def __init__(
@@ -109,7 +109,7 @@ def _draw_tuples(
     scans: Tensor, labels: Tensor, size: int, generator: torch.Generator
 ) -> StoredTuples:
     """Pair scans of the same digit at random, the digits in equal parts."""
-    label = (torch.arange(size) % len(WORDS))[torch.randperm(size, generator=generator)]
+    label = (torch.arange(size) % len(DIGIT_WORDS))[torch.randperm(size, generator=generator)]
     image, scene = _draw_pairs(labels, label, generator)
     inputs = {
         "image": _to_bytes(scans[image]),
@@ -124,7 +124,7 @@ def _draw_pairs(
 ) -> tuple[Tensor, Tensor]:
     """For every label the indices of two different random scans that show it."""
     first, second = torch.empty_like(label), torch.empty_like(label)
-    for digit in range(len(WORDS)):
+    for digit in range(len(DIGIT_WORDS)):
         wanted = (label == digit).nonzero().squeeze(-1)
         scans = (labels == digit).nonzero().squeeze(-1)
         place = torch.randint(len(scans), (len(wanted),), generator=generator)
@@ -157,12 +157,9 @@ def _contrasting_colours(size: int, generator: torch.Generator) -> tuple[Tensor,
 
 def _write(label: Tensor, generator: torch.Generator) -> Tensor:
     """The words of the labels among blanks, as symbol indices of shape (N, 8)."""
-    lengths = torch.tensor([len(word) for word in WORDS])[label]
+    lengths = torch.tensor([len(word) for word in DIGIT_WORDS])[label]
     starts = (torch.rand(len(label), generator=generator) * (TEXT_LENGTH + 1 - lengths)).long()
-    padded = [word.ljust(TEXT_LENGTH) for word in WORDS]
-    symbols = torch.tensor([[ALPHABET.index(symbol) for symbol in word] for word in padded])
-    position = (torch.arange(TEXT_LENGTH) - starts.unsqueeze(-1)) % TEXT_LENGTH
-    return symbols[label].gather(1, position).to(torch.uint8)
+    return shift_right(encode_texts(DIGIT_WORDS, TEXT_LENGTH, ALPHABET)[label], starts)
 
 
 def _to_bytes(pictures: Tensor) -> Tensor:
