@@ -26,7 +26,7 @@ from mmvae_bary.callbacks import (
     ResultsCallback,
     SampleGridCallback,
 )
-from mmvae_bary.data import DigitsDataModule, MultimodalDataModule
+from mmvae_bary.data import DigitsDataModule, MNISTSVHNTextDataModule, MultimodalDataModule
 from mmvae_bary.distributions import Mixture
 from mmvae_bary.model import (
     MWBVAE,
@@ -49,6 +49,7 @@ __all__ = [
     "DigitsDataModule",
     "GeometricBarycenter",
     "LinearProbeCallback",
+    "MNISTSVHNTextDataModule",
     "Mixture",
     "MixtureOfExperts",
     "MoEVAE",

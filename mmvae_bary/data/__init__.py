@@ -8,11 +8,13 @@ from mmvae_bary.data.base import (
     TupleDataset,
 )
 from mmvae_bary.data.digits import DigitsDataModule
+from mmvae_bary.data.mnist_svhn_text import MNISTSVHNTextDataModule
 
 __all__ = [
     "BatchIndices",
     "BatchLoader",
     "DigitsDataModule",
+    "MNISTSVHNTextDataModule",
     "MultimodalDataModule",
     "StoredTuples",
     "TupleDataset",

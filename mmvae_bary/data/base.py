@@ -205,7 +205,7 @@ class MultimodalDataModule(LightningDataModule, ABC):
 
     @abstractmethod
     def load(self) -> dict[str, TupleDataset]:
-        """The data sets of the :data:`SPLITS`, on the CPU."""
+        """The data sets of the :data:`SPLITS`, on the CPU; there may be no validation."""
 
     def setup(self, stage: str) -> None:
         """Load the splits once and move them to the device that trains."""
@@ -221,8 +221,10 @@ class MultimodalDataModule(LightningDataModule, ABC):
         """Shuffled training batches, the incomplete last one dropped."""
         return self._loader("train", self.batch_size, shuffle=True)
 
-    def val_dataloader(self) -> BatchLoader:
-        """All validation tuples, in order."""
+    def val_dataloader(self) -> BatchLoader | list[BatchLoader]:
+        """All validation tuples, in order; nothing where the benchmark has none."""
+        if "validation" not in self.datasets:
+            return []
         return self._loader("validation", self.eval_batch_size)
 
     def test_dataloader(self) -> BatchLoader:

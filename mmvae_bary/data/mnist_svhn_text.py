@@ -1,0 +1,258 @@
+"""MNIST-SVHN-Text: digits as a drawing, a house number and a word."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from mmvae_bary.batch import Batch
+from mmvae_bary.data.base import MultimodalDataModule, TupleDataset
+from mmvae_bary.data.files import keep_arrays, obtain
+from mmvae_bary.data.text import DIGIT_WORDS, encode_texts, shift_right
+from mmvae_bary.distributions import derive_seed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# 71 symbols, "-" twice, as in the reference code
+ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"\\/|_@#$%^&*~`+-=<>()[]{} \n"
+BLANK = ALPHABET.index(" ")
+TEXT_LENGTH = 8
+VERSION = 1  # to be raised whenever a seed gives other tuples than before
+
+
+@dataclass(frozen=True, eq=False)
+class PairedDigits:
+    """Tuples of a drawing, a house number and a word: pictures stored once, tuples as indices.
+
+    Args:
+        mnist: Bytes of shape ``(N1, 28, 28)``.
+        svhn: Bytes of shape ``(N2, 3, 32, 32)``.
+        pairs: Indices into the two, shape ``(N, 2)``.
+        label: Digits of shape ``(N,)``.
+        starts: Where each word starts, shape ``(N,)``; None draws it anew at each access.
+        words: Symbols of each digit's word, shape ``(10, 8)``.
+    """
+
+    mnist: Tensor
+    svhn: Tensor
+    pairs: Tensor
+    label: Tensor
+    starts: Tensor | None
+    words: Tensor
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __getitem__(self, index: Tensor) -> Batch:
+        first, second = self.pairs[index].long().unbind(-1)
+        label = self.label[index]
+        words = self.words[label]
+        starts = _draw_starts(words) if self.starts is None else self.starts[index]
+        text = shift_right(words, starts).long()
+        inputs = {
+            "mnist": self.mnist[first].unsqueeze(1).float() / 255,
+            "svhn": self.svhn[second].float() / 255,
+            "text": one_hot(text, len(ALPHABET)).float(),
+        }
+        return Batch(inputs, label=label)
+
+    def to(self, device: torch.device) -> PairedDigits:
+        """The same tuples on another device."""
+        return PairedDigits(
+            self.mnist.to(device),
+            self.svhn.to(device),
+            self.pairs.to(device),
+            self.label.to(device),
+            None if self.starts is None else self.starts.to(device),
+            self.words.to(device),
+        )
+
+
+class MNISTSVHNTextDataModule(MultimodalDataModule):
+    """MNIST-SVHN-Text, many-to-many: each picture of a digit meets 20 of the other kind.
+
+    Three modalities share the digit, which is the label: ``mnist`` (1x28x28) and ``svhn``
+    (3x32x32) in [0, 1], and ``text`` (8x71), the digit's English word at a random start, drawn
+    anew at each access in training and fixed by the seed in the test. There is no validation
+    split, as in the published protocol.
+
+    Args:
+        batch_size: Training tuples in a batch.
+        eval_batch_size: Test tuples in a batch.
+        seed: Seed of the tuples and of their order.
+        cache: Folder for what is made or learned from the data.
+        root: Folder with the raw files, wherever they lie in it; what is missing is downloaded.
+        repeats: How often each picture is paired.
+        verify: Insist on the official SVHN files. If false, one truncated ``*32x32*.mat`` will
+            do, of which the first four fifths are for training and the rest for the test, for
+            neighbouring digits may come from one house.
+        limit_train: Use so many training tuples only, drawn at random; all if None.
+        limit_test: Use so many test tuples only, drawn at random; all if None.
+
+    References:
+        Sutter, Daunhawer and Vogt, NeurIPS 2020 and ICLR 2021.
+    """
+
+    num_classes = len(DIGIT_WORDS)
+    alphabets: ClassVar[Mapping[str, str]] = {"text": ALPHABET}
+
+    def __init__(
+        self,
+        batch_size: int = 256,
+        eval_batch_size: int = 500,
+        seed: int = 0,
+        cache: str = "data",
+        root: str = "data",
+        repeats: int = 20,
+        verify: bool = True,
+        limit_train: int | None = None,
+        limit_test: int | None = None,
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size, seed, cache)
+        self.root = root
+        self.repeats = repeats
+        self.verify = verify
+        self.limits = {"train": limit_train, "test": limit_test}
+
+    @property
+    def fingerprint(self) -> str:
+        limits = "-".join(f"{split}{limit or ''}" for split, limit in self.limits.items())
+        kind = "official" if self.verify else "truncated"
+        return f"mnist_svhn_text-v{VERSION}-{kind}-x{self.repeats}-seed{self.seed}-{limits}"
+
+    def prepare_data(self) -> None:
+        """Find or download the raw files and convert them once; on one process."""
+        self._arrays()
+
+    def load(self) -> dict[str, TupleDataset]:
+        arrays = self._arrays()
+        return {
+            split: self._pair(split, number, arrays) for number, split in enumerate(self.limits)
+        }
+
+    def _arrays(self) -> dict[str, Tensor]:
+        kind = "official" if self.verify else "truncated"
+        return keep_arrays(Path(self.cache) / f"mnist_svhn-{kind}", self._convert)
+
+    def _convert(self, scratch: Path) -> dict[str, NDArray[np.generic]]:
+        arrays = _read_mnist(self.root, scratch)
+        svhn = _read_svhn(self.root) if self.verify else _read_truncated_svhn(self.root)
+        return {**arrays, **svhn}
+
+    def _pair(self, split: str, number: int, arrays: Mapping[str, Tensor]) -> PairedDigits:
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, number))
+        labels = arrays[f"mnist_{split}_labels"], arrays[f"svhn_{split}_labels"]
+        pairs, label = pair_by_label(*labels, self.repeats, generator)
+        words = encode_texts(DIGIT_WORDS, TEXT_LENGTH, ALPHABET)
+        starts = _draw_starts(words[label], generator)
+        if (limit := self.limits[split]) is not None:
+            chosen = torch.randperm(len(label), generator=generator)[:limit]
+            pairs, label, starts = pairs[chosen], label[chosen], starts[chosen]
+        return PairedDigits(
+            arrays[f"mnist_{split}"],
+            arrays[f"svhn_{split}"],
+            pairs,
+            label,
+            None if split == "train" else starts,
+            words,
+        )
+
+
+def pair_by_label(
+    first: Tensor,
+    second: Tensor,
+    repeats: int,
+    generator: torch.Generator,
+    most: int = 10_000,
+) -> tuple[Tensor, Tensor]:
+    """Pair samples of the same label, many to many.
+
+    Of each label the first n samples of either side are kept, with n the smaller number, and
+    paired ``repeats`` times in two random orders.
+
+    Args:
+        first: Labels of shape ``(N1,)``.
+        second: Labels of shape ``(N2,)``.
+        repeats: How often each sample is paired.
+        generator: Where the orders come from.
+        most: The largest n.
+
+    Returns:
+        Indices of shape ``(N, 2)`` and their labels, of shape ``(N,)``.
+    """
+    pairs, labels = [], []
+    for label in first.unique().tolist():
+        sides = [(side == label).nonzero().squeeze(-1) for side in (first, second)]
+        n = min(most, *map(len, sides))
+        for _ in range(repeats):
+            orders = [side[:n][torch.randperm(n, generator=generator)] for side in sides]
+            pairs.append(torch.stack(orders, -1).int())
+            labels.append(torch.full((n,), label))
+    return torch.cat(pairs), torch.cat(labels)
+
+
+def _draw_starts(words: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Starts for words of shape ``(N, 8)`` that leave the last place free, as the reference code.
+
+    Drawn on the words' device, so that training waits for no transfer.
+    """
+    room = (words == BLANK).sum(-1)
+    return (torch.rand(len(words), generator=generator, device=words.device) * room).long()
+
+
+def _read_mnist(root: str, scratch: Path) -> dict[str, NDArray[np.generic]]:
+    from torchvision.datasets import MNIST
+
+    raw = scratch / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, md5 in MNIST.resources:
+        shutil.copy(obtain(root, name, [mirror + name for mirror in MNIST.mirrors], md5), raw)
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for split in ("train", "test"):
+        dataset = MNIST(str(scratch), train=split == "train", download=True)  # unpacks
+        arrays[f"mnist_{split}"] = dataset.data.numpy()
+        arrays[f"mnist_{split}_labels"] = dataset.targets.numpy()
+    return arrays
+
+
+def _read_svhn(root: str) -> dict[str, NDArray[np.generic]]:
+    from torchvision.datasets import SVHN
+
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for split in ("train", "test"):
+        url, name, md5 = SVHN.split_list[split]
+        pictures, labels = _read_mat(obtain(root, name, [url], md5))
+        arrays[f"svhn_{split}"], arrays[f"svhn_{split}_labels"] = pictures, labels
+    return arrays
+
+
+def _read_truncated_svhn(root: str) -> dict[str, NDArray[np.generic]]:
+    found = sorted(Path(root).rglob("*32x32*.mat"))
+    if not found:
+        raise FileNotFoundError(f"no *32x32*.mat under {root}, expected a part of SVHN there")
+    pictures, labels = _read_mat(found[0])
+    cut = len(labels) * 4 // 5
+    return {
+        "svhn_train": pictures[:cut],
+        "svhn_train_labels": labels[:cut],
+        "svhn_test": pictures[cut:],
+        "svhn_test_labels": labels[cut:],
+    }
+
+
+def _read_mat(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    """Pictures of shape (N, 3, 32, 32) and digits of shape (N,), a zero being stored as ten."""
+    from scipy.io import loadmat
+
+    content = loadmat(path)
+    pictures = np.ascontiguousarray(content["X"].transpose(3, 2, 0, 1))
+    return pictures, content["y"].squeeze().astype(np.int64) % 10

@@ -1,0 +1,124 @@
+"""MNIST-SVHN-Text: pairing by hand, and the real data where it is at hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmvae_bary import MNISTSVHNTextDataModule
+from mmvae_bary.data.files import keep_arrays, obtain
+from mmvae_bary.data.mnist_svhn_text import (
+    ALPHABET,
+    PairedDigits,
+    _read_truncated_svhn,
+    pair_by_label,
+)
+from mmvae_bary.data.text import DIGIT_WORDS, encode_texts
+
+
+def real_data() -> Path:
+    """The folder of real data, MMVAE_DATA or ../shared/data; skips where there is neither."""
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("MMVAE_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no real data: set MMVAE_DATA (looked in {folder})")
+    return folder
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def test_pairs_share_the_label_and_each_kept_sample_comes_as_often() -> None:
+    first, second = torch.tensor([3, 3, 1, 3, 1]), torch.tensor([1, 3, 3, 1, 1, 1])
+    pairs, label = pair_by_label(first, second, 20, generator())
+    assert torch.equal(first[pairs[:, 0].long()], label)
+    assert torch.equal(second[pairs[:, 1].long()], label)
+    assert pairs[:, 0].bincount().tolist() == [20, 20, 20, 0, 20]
+    assert pairs[:, 1].bincount().tolist() == [20, 20, 20, 20]
+    again, _ = pair_by_label(first, second, 20, generator())
+    assert torch.equal(pairs, again)
+
+
+def toy(starts: torch.Tensor | None) -> PairedDigits:
+    label = torch.arange(10).repeat(100)
+    return PairedDigits(
+        torch.zeros(1, 28, 28, dtype=torch.uint8),
+        torch.zeros(1, 3, 32, 32, dtype=torch.uint8),
+        torch.zeros(1000, 2, dtype=torch.int32),
+        label,
+        starts,
+        encode_texts(DIGIT_WORDS, 8, ALPHABET),
+    )
+
+
+def test_text_never_runs_off_its_places_and_starts_anywhere_before() -> None:
+    everything = torch.arange(1000)
+    batch = toy(None)[everything]
+    assert batch.label is not None
+    texts = ["".join(ALPHABET[s] for s in row) for row in batch.inputs["text"].argmax(-1).tolist()]
+    for text, label in zip(texts, batch.label.tolist(), strict=True):
+        assert text.strip() == DIGIT_WORDS[label]
+        assert text[-1] == " "
+    starts = {text.index("six") for text in texts if "six" in text}
+    assert starts == {0, 1, 2, 3, 4}
+    again = toy(None)[everything].inputs["text"]
+    assert not torch.equal(again, batch.inputs["text"])
+    fixed = toy(torch.zeros(1000, dtype=torch.long))
+    assert torch.equal(fixed[everything].inputs["text"], fixed[everything].inputs["text"])
+
+
+def test_real_data(tmp_path: Path) -> None:
+    data = MNISTSVHNTextDataModule(
+        root=str(real_data()), cache=str(tmp_path), verify=False, limit_test=500
+    )
+    data.prepare_data()
+    data.setup("fit")
+    train, test = data.datasets["train"], data.datasets["test"]
+    assert isinstance(train, PairedDigits)
+    assert len(train.mnist) == 60_000
+    assert len(train.svhn) == 8_000
+    assert len(train) == 20 * 8_000  # MNIST has more of every digit
+    assert train.pairs[:, 1].bincount().unique().tolist() == [20]
+    assert len(test) == 500
+    batch = next(iter(data.train_dataloader()))
+    assert {name: tuple(x.shape[1:]) for name, x in batch.inputs.items()} == {
+        "mnist": (1, 28, 28),
+        "svhn": (3, 32, 32),
+        "text": (8, 71),
+    }
+    assert data.val_dataloader() == []
+    kept = [path for path in tmp_path.iterdir() if path.is_dir()]
+    assert [path.name for path in kept] == ["mnist_svhn-truncated"]
+
+
+def test_a_corrupt_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "file.gz").write_bytes(b"not what it should be")
+    with pytest.raises(ValueError, match=r"file\.gz: got a file of MD5 \w+, expected 00"):
+        obtain(str(tmp_path), "file.gz", ["https://invalid.invalid/file.gz"], "00")
+
+
+def test_a_file_that_cannot_be_had_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"file\.gz: not under .* and not to be had from"):
+        obtain(str(tmp_path), "file.gz", ["https://127.0.0.1:1/file.gz"], "00")
+    with pytest.raises(FileNotFoundError, match=r"no \*32x32\*\.mat under .*, expected a part"):
+        _read_truncated_svhn(str(tmp_path))
+
+
+def test_arrays_are_kept_whole_or_not_at_all(tmp_path: Path) -> None:
+    def fail(scratch: Path) -> dict[str, object]:
+        (scratch / "half").write_text("written", encoding="utf-8")
+        raise RuntimeError("interrupted")
+
+    folder = tmp_path / "arrays"
+    with pytest.raises(RuntimeError, match="interrupted"):
+        keep_arrays(folder, fail)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+    made = keep_arrays(folder, lambda _: {"x": torch.arange(3).numpy()})
+    kept = keep_arrays(folder, fail)  # type: ignore[arg-type]
+    assert torch.equal(made["x"], kept["x"])
+    assert [path.name for path in tmp_path.iterdir()] == ["arrays"]
