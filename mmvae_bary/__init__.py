@@ -26,7 +26,12 @@ from mmvae_bary.callbacks import (
     ResultsCallback,
     SampleGridCallback,
 )
-from mmvae_bary.data import DigitsDataModule, MNISTSVHNTextDataModule, MultimodalDataModule
+from mmvae_bary.data import (
+    DigitsDataModule,
+    MNISTSVHNTextDataModule,
+    MultimodalDataModule,
+    PolyMNISTDataModule,
+)
 from mmvae_bary.distributions import Mixture
 from mmvae_bary.model import (
     MWBVAE,
@@ -58,6 +63,7 @@ __all__ = [
     "MultimodalDataModule",
     "MultimodalVAE",
     "PoEVAE",
+    "PolyMNISTDataModule",
     "ProductOfExperts",
     "ResultsCallback",
     "SampleGridCallback",

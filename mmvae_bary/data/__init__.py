@@ -9,6 +9,7 @@ from mmvae_bary.data.base import (
 )
 from mmvae_bary.data.digits import DigitsDataModule
 from mmvae_bary.data.mnist_svhn_text import MNISTSVHNTextDataModule
+from mmvae_bary.data.polymnist import PolyMNISTDataModule
 
 __all__ = [
     "BatchIndices",
@@ -16,6 +17,7 @@ __all__ = [
     "DigitsDataModule",
     "MNISTSVHNTextDataModule",
     "MultimodalDataModule",
+    "PolyMNISTDataModule",
     "StoredTuples",
     "TupleDataset",
 ]

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def obtain(root: str, name: str, urls: Sequence[str], md5: str) -> Path:
+def obtain(root: str, name: str, urls: Sequence[str], md5: str | None = None) -> Path:
     """A raw file: the one that lies under the root, wherever that is, or else a download.
 
     Args:
         root: Folder to look through, and to download into.
         name: The file's name.
         urls: Where to download it from, tried in turn.
-        md5: Its checksum.
+        md5: Its checksum; None where the file checks itself, as a ZIP archive does.
 
     Raises:
         ValueError: If the file under the root has another checksum.
@@ -41,12 +41,12 @@ def obtain(root: str, name: str, urls: Sequence[str], md5: str) -> Path:
                 f"{name}: not under {root} and not to be had from {' or '.join(urls)}; put it "
                 f"into {root}"
             )
-    elif (came := calculate_md5(str(found))) != md5:
+    elif md5 is not None and (came := calculate_md5(str(found))) != md5:
         raise ValueError(f"{found}: got a file of MD5 {came}, expected {md5}; replace it")
     return found
 
 
-def _downloaded(download: Callable[..., None], url: str, path: Path, md5: str) -> bool:
+def _downloaded(download: Callable[..., None], url: str, path: Path, md5: str | None) -> bool:
     try:
         download(url, str(path.parent), path.name, md5)
     except (OSError, RuntimeError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch.nn.functional import one_hot
 from mmvae_bary.batch import Batch
 from mmvae_bary.data.base import MultimodalDataModule, TupleDataset
 from mmvae_bary.data.files import keep_arrays, obtain
+from mmvae_bary.data.mnist import read_mnist
 from mmvae_bary.data.text import DIGIT_WORDS, encode_texts, shift_right
 from mmvae_bary.distributions import derive_seed
 
@@ -144,7 +144,7 @@ class MNISTSVHNTextDataModule(MultimodalDataModule):
         return keep_arrays(Path(self.cache) / f"mnist_svhn-{kind}", self._convert)
 
     def _convert(self, scratch: Path) -> dict[str, NDArray[np.generic]]:
-        arrays = _read_mnist(self.root, scratch)
+        arrays = read_mnist(self.root, scratch)
         svhn = _read_svhn(self.root) if self.verify else _read_truncated_svhn(self.root)
         return {**arrays, **svhn}
 
@@ -207,21 +207,6 @@ def _draw_starts(words: Tensor, generator: torch.Generator | None = None) -> Ten
     """
     room = (words == BLANK).sum(-1)
     return (torch.rand(len(words), generator=generator, device=words.device) * room).long()
-
-
-def _read_mnist(root: str, scratch: Path) -> dict[str, NDArray[np.generic]]:
-    from torchvision.datasets import MNIST
-
-    raw = scratch / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for name, md5 in MNIST.resources:
-        shutil.copy(obtain(root, name, [mirror + name for mirror in MNIST.mirrors], md5), raw)
-    arrays: dict[str, NDArray[np.generic]] = {}
-    for split in ("train", "test"):
-        dataset = MNIST(str(scratch), train=split == "train", download=True)  # unpacks
-        arrays[f"mnist_{split}"] = dataset.data.numpy()
-        arrays[f"mnist_{split}_labels"] = dataset.targets.numpy()
-    return arrays
 
 
 def _read_svhn(root: str) -> dict[str, NDArray[np.generic]]:

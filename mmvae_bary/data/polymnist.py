@@ -1,0 +1,245 @@
+"""PolyMNIST: one digit before several backgrounds (Sutter, Daunhawer and Vogt, ICLR 2021)."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmvae_bary.data.base import MultimodalDataModule, StoredTuples, TupleDataset
+from mmvae_bary.data.files import keep_arrays, obtain
+from mmvae_bary.data.mnist import read_mnist
+from mmvae_bary.distributions import derive_seed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ARCHIVE = "PolyMNIST.zip"
+URL = "https://zenodo.org/records/4899160/files/PolyMNIST.zip"
+MEMBER = re.compile(r"(train|test)/m(\d+)/(\d+)\.(\d)\.png$")
+PICTURES = (".jpg", ".jpeg", ".png")
+SIDE = 28
+VERSION = 1  # to be raised whenever a seed gives other tuples than before
+
+
+class PolyMNISTDataModule(MultimodalDataModule):
+    """PolyMNIST: modalities ``m0``, ``m1``, ... (3x28x28, in [0, 1]) that share the digit.
+
+    The tuples are the published ones, or made by their recipe: the digit of an MNIST image inverts
+    a random window of the modality's background, and for each modality the images of a digit are
+    in an order of their own, so that a tuple shares the digit alone. There is no validation split,
+    as in the published protocol.
+
+    Args:
+        batch_size: Training tuples in a batch.
+        eval_batch_size: Test tuples in a batch.
+        seed: Seed of the tuples, where they are made, and of their order.
+        cache: Folder for what is made or learned from the data.
+        root: Folder with the raw files, wherever they lie in it; what is missing is downloaded.
+        backgrounds: ``"published"`` takes the published tuples; a folder makes tuples from MNIST
+            and its pictures, one modality each, in the order of their names; ``"textures"`` from
+            MNIST and made-up backgrounds, which need no file.
+        num_textures: Number of modalities with ``"textures"``.
+        limit_train: Use so many training tuples only, drawn at random; all if None.
+        limit_test: Use so many test tuples only, drawn at random; all if None.
+    """
+
+    num_classes = 10
+
+    def __init__(
+        self,
+        batch_size: int = 256,
+        eval_batch_size: int = 256,
+        seed: int = 0,
+        cache: str = "data",
+        root: str = "data",
+        backgrounds: str = "published",
+        num_textures: int = 5,
+        limit_train: int | None = None,
+        limit_test: int | None = None,
+    ) -> None:
+        super().__init__(batch_size, eval_batch_size, seed, cache)
+        self.root = root
+        self.backgrounds = backgrounds
+        self.num_textures = num_textures
+        self.limits = {"train": limit_train, "test": limit_test}
+
+    @property
+    def fingerprint(self) -> str:
+        limits = "-".join(f"{split}{limit or ''}" for split, limit in self.limits.items())
+        return f"{self._kind}-seed{self.seed}-{limits}"
+
+    @property
+    def _kind(self) -> str:
+        if self.backgrounds == "published":
+            return "polymnist-published"
+        name = re.sub(r"\W", "", Path(self.backgrounds).name)
+        count = self.num_textures if self.backgrounds == "textures" else ""
+        return f"polymnist-v{VERSION}-{name}{count}-seed{self.seed}"
+
+    def prepare_data(self) -> None:
+        """Find, download or make the tuples once; on one process."""
+        self._arrays()
+
+    def load(self) -> dict[str, TupleDataset]:
+        arrays = self._arrays()
+        return {split: self._split(split, arrays) for split in self.limits}
+
+    def _split(self, split: str, arrays: dict[str, Tensor]) -> StoredTuples:
+        label = arrays[f"{split}_labels"]
+        names = sorted(name for name in arrays if name.startswith(f"{split}_m"))
+        inputs = {name.removeprefix(f"{split}_"): arrays[name] for name in names}
+        if (limit := self.limits[split]) is not None:
+            generator = torch.Generator().manual_seed(self.seed)
+            chosen = torch.randperm(len(label), generator=generator)[:limit]
+            inputs = {name: values[chosen] for name, values in inputs.items()}
+            label = label[chosen]
+        return StoredTuples(inputs, label)
+
+    def _arrays(self) -> dict[str, Tensor]:
+        make = self._read if self.backgrounds == "published" else self._make
+        return keep_arrays(Path(self.cache) / self._kind, make)
+
+    def _read(self, _: Path) -> dict[str, NDArray[np.generic]]:
+        return read_archive(obtain(self.root, ARCHIVE, [URL]))
+
+    def _make(self, scratch: Path) -> dict[str, NDArray[np.generic]]:
+        if self.backgrounds == "textures":
+            backgrounds = [texture(number) for number in range(self.num_textures)]
+        else:
+            backgrounds = read_backgrounds(self.backgrounds)
+        mnist = read_mnist(self.root, scratch)
+        arrays: dict[str, NDArray[np.generic]] = {}
+        for number, split in enumerate(self.limits):
+            images, labels = mnist[f"mnist_{split}"], mnist[f"mnist_{split}_labels"]
+            for m, background in enumerate(backgrounds):
+                stream = np.random.default_rng(derive_seed(self.seed, number, m))
+                order = shuffle_within(labels, stream)
+                arrays[f"{split}_m{m}"] = put_before(images[order], background, stream)
+            arrays[f"{split}_labels"] = labels
+        return arrays
+
+
+def put_before(
+    digits: NDArray[np.uint8], background: NDArray[np.uint8], stream: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Invert a random window of the background where the digit is.
+
+    Args:
+        digits: Bytes of shape ``(N, 28, 28)``, a digit being what is above 128.
+        background: Bytes of shape ``(H, W, 3)``.
+        stream: Where the windows come from.
+
+    Returns:
+        Bytes of shape ``(N, 3, 28, 28)``.
+    """
+    height, width, _ = background.shape
+    top = stream.integers(height - SIDE, size=(len(digits), 1, 1))
+    left = stream.integers(width - SIDE, size=(len(digits), 1, 1))
+    place = np.arange(SIDE)
+    windows = background[top + place[:, None], left + place]
+    inverted = (digits > 128)[..., None]
+    pictures: NDArray[np.uint8] = np.where(inverted, 255 - windows, windows)
+    return np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))
+
+
+def shuffle_within(
+    labels: NDArray[np.generic], stream: np.random.Generator
+) -> NDArray[np.generic]:
+    """An order of the samples that keeps the label at every place."""
+    order = np.arange(len(labels))
+    for label in np.unique(labels):
+        places = np.flatnonzero(labels == label)
+        order[places] = stream.permutation(places)
+    return order
+
+
+def texture(number: int, side: int = 256) -> NDArray[np.uint8]:
+    """A made-up background of shape ``(side, side, 3)``: waves whose kind the number decides."""
+    stream = np.random.default_rng(number)
+    place = np.linspace(0, 1, side)
+    waves = np.zeros((side, side, 3))
+    for _ in range(6):
+        frequency = stream.normal(scale=4 + 6 * (number % 5), size=2)
+        phase = 2 * np.pi * stream.random(3)
+        angle = 2 * np.pi * (frequency[0] * place[:, None] + frequency[1] * place)
+        waves += np.sin(angle[..., None] + phase)
+    low, high = waves.min((0, 1)), waves.max((0, 1))
+    scaled: NDArray[np.uint8] = ((waves - low) / (high - low) * 255).round().astype(np.uint8)
+    return scaled
+
+
+def read_backgrounds(folder: str) -> list[NDArray[np.uint8]]:
+    """The pictures of a folder, in the order of their names, as ``(H, W, 3)``.
+
+    Raises:
+        FileNotFoundError: If there is no picture.
+        ValueError: If one cannot be read or is smaller than a digit.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    paths = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in PICTURES)
+    if not paths:
+        raise FileNotFoundError(
+            f"backgrounds: no picture in {folder!r}, expected a folder with some of {PICTURES}, "
+            "'published' or 'textures'"
+        )
+    backgrounds = []
+    for path in paths:
+        try:
+            picture = np.asarray(Image.open(path).convert("RGB"))
+        except (UnidentifiedImageError, OSError) as error:
+            raise ValueError(f"{path}: cannot be read as a picture: {error}") from None
+        if min(picture.shape[:2]) <= SIDE:
+            raise ValueError(f"{path}: got {picture.shape[:2]} pixels, expected over {SIDE} each")
+        backgrounds.append(picture)
+    return backgrounds
+
+
+def read_archive(path: Path) -> dict[str, NDArray[np.generic]]:
+    """The published tuples, matched by index and digit; nothing is unpacked to the disk.
+
+    Raises:
+        ValueError: If the archive is damaged or a modality lacks a tuple.
+    """
+    from PIL import Image
+    from rich.progress import track
+
+    arrays: dict[str, NDArray[np.generic]] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members: dict[tuple[str, str], dict[tuple[int, int], str]] = {}
+            for name in archive.namelist():
+                if match := MEMBER.search(name):
+                    split, m, index, digit = match.groups()
+                    members.setdefault((split, m), {})[int(index), int(digit)] = name
+            _check_tuples(path, members)
+            for (split, m), names in members.items():
+                pictures = []
+                for key in track(sorted(names), f"{split} m{m} of {path.name}"):
+                    with archive.open(names[key]) as file:
+                        pictures.append(np.asarray(Image.open(file).convert("RGB")))
+                arrays[f"{split}_m{m}"] = np.stack(pictures).transpose(0, 3, 1, 2).copy()
+                arrays[f"{split}_labels"] = np.array([digit for _, digit in sorted(names)])
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ValueError(f"{path}: damaged archive: {error}; delete or replace it") from None
+    return arrays
+
+
+def _check_tuples(path: Path, members: dict[tuple[str, str], dict[tuple[int, int], str]]) -> None:
+    if not {"train", "test"} <= {split for split, _ in members}:
+        raise ValueError(f"{path}: got no train and test pictures, expected SPLIT/mM/I.DIGIT.png")
+    for split in ("train", "test"):
+        keys = {m: set(names) for (part, m), names in members.items() if part == split}
+        everything = set.union(*keys.values())
+        for m, present in keys.items():
+            if absent := sorted(everything - present):
+                raise ValueError(
+                    f"{path}: {split} m{m} lacks the tuple of index {absent[0][0]} and digit "
+                    f"{absent[0][1]}, expected all {len(everything)} in every modality"
+                )
