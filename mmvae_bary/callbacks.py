@@ -190,7 +190,13 @@ class CoherenceCallback(MetricCallback):
         """Train the classifiers, or load them where that was done before."""
         if stage == "predict":
             return
+        assert isinstance(pl_module, MultimodalVAE)
         judges, data, device = self.classifiers, _data(trainer), trainer.strategy.root_device
+        if set(judges.networks) != set(pl_module.names):
+            raise ValueError(
+                f"classifiers: got {list(judges.networks)}, expected one for each of "
+                f"{list(pl_module.names)}"
+            )
         path = judges.path(data.cache, data.fingerprint)
         if trainer.is_global_zero and not path.exists():
             rank_zero_info(f"Training the classifiers that judge coherence, to keep in {path}")

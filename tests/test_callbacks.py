@@ -1,0 +1,73 @@
+"""Callbacks in a Trainer of one's own, and what they refuse before time is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from mmvae_bary import MWBVAE, CoherenceCallback, DigitsDataModule, LinearProbeCallback, MoEVAE
+from mmvae_bary.likelihoods import Categorical, Laplace
+from mmvae_bary.model import Modality
+from mmvae_bary.networks import MLPClassifier, MLPDecoder, MLPEncoder
+
+SHAPES = {"image": (1, 16, 16), "scene": (3, 16, 16), "text": (8, 27)}
+
+
+def model(cls: type[MWBVAE] | type[MoEVAE] = MWBVAE) -> MWBVAE | MoEVAE:
+    modalities = {
+        name: Modality(
+            shape,
+            MLPEncoder(shape, 5, [16]),
+            MLPDecoder(5, shape, [16]),
+            Categorical() if name == "text" else Laplace(0.75),
+        )
+        for name, shape in SHAPES.items()
+    }
+    return cls(modalities, 5)
+
+
+def trainer(*callbacks: Callback) -> Trainer:
+    return Trainer(
+        callbacks=list(callbacks),
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def test_probe_of_a_mixture_by_component_or_mean(cache: str) -> None:
+    """Of a mixture the two differ, of one Gaussian they do not; both are reproducible."""
+    data = DigitsDataModule(num_train=600, num_test=120, cache=cache)
+    figures: dict[tuple[type, str], Mapping[str, float]] = {}
+    for cls in (MWBVAE, MoEVAE):
+        torch.manual_seed(0)
+        judged = model(cls)
+        for representation in ("component", "mean", "component"):
+            run = trainer(LinearProbeCallback(representation=representation))
+            (result,) = run.test(judged, datamodule=data, verbose=False)
+            key = (cls, representation)
+            assert figures.setdefault(key, result) == result
+    assert figures[MWBVAE, "component"] == figures[MWBVAE, "mean"]
+    joint = "probe/accuracy/image+scene+text"
+    assert figures[MoEVAE, "component"][joint] < figures[MoEVAE, "mean"][joint]
+
+
+def test_classifiers_for_other_modalities_are_refused(cache: str) -> None:
+    data = DigitsDataModule(cache=cache)
+    callback = CoherenceCallback({"image": MLPClassifier((1, 16, 16), 10)})
+    with pytest.raises(
+        ValueError, match=r"classifiers: got \['image'\], expected one for each of"
+    ):
+        trainer(callback).test(model(), datamodule=data)
+
+
+def test_batches_without_a_data_module_are_refused(data: DigitsDataModule) -> None:
+    with pytest.raises(TypeError, match="got a trainer with datamodule NoneType, expected a Mul"):
+        trainer(LinearProbeCallback()).test(model(), dataloaders=data.test_dataloader())
+    with pytest.raises(ValueError, match="got representation='mode', expected one of"):
+        LinearProbeCallback(representation="mode")  # type: ignore[arg-type]
