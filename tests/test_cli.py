@@ -188,7 +188,7 @@ BAD_COMMANDS = {
     "unknown configuration": (
         ["fit", "--config=digit.yaml"],
         "--config: got 'digit.yaml', which is no file here, expected one or a packaged "
-        "configuration: digits.yaml, wandb.yaml",
+        "configuration: digits.yaml, ",
     ),
     "missing checkpoint": (
         ["test", "--config=digits.yaml", "--ckpt_path=no.ckpt"],
