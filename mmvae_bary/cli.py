@@ -40,7 +40,10 @@ class MultimodalCLI(LightningCLI):
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(SampleGridCallback, "samples")
         parser.add_lightning_class_args(ResultsCallback, "results")
-        parser.set_defaults({"checkpoint.save_last": True})
+        # at the end of training too, and not only after a validation
+        parser.set_defaults(
+            {"checkpoint.save_last": True, "checkpoint.save_on_train_epoch_end": True}
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse the arguments, packaged configurations looked up."""
@@ -60,10 +63,12 @@ class MultimodalCLI(LightningCLI):
         )
 
     def before_instantiate_classes(self) -> None:
-        """Refuse a missing checkpoint before time is spent."""
+        """Refuse a missing checkpoint before time is spent; print one table after a test."""
         path = self.config[str(self.subcommand)].get("ckpt_path")
         if path not in {None, "last", "best", "hpc"} and not Path(path).is_file():
             raise FileNotFoundError(f"ckpt_path: got {str(path)!r}, expected a checkpoint file")
+        if "verbose" in self.config[str(self.subcommand)]:
+            self.config[str(self.subcommand)].verbose = self.subcommand != "test"
 
     def after_fit(self) -> None:
         """Judge the weights that training ended with."""

@@ -75,9 +75,12 @@ def test_fit_ends_with_a_table_and_a_run_folder(
 
 
 def test_test_reproduces_the_fit_and_a_checkpoint_resumes(cache: str) -> None:
-    cli.main(["fit", "--config=digits.yaml", *short(cache)])
+    """Also where training stops long after the last validation, in the middle of an epoch."""
+    rarely = "--trainer.check_val_every_n_epoch=10"
+    cli.main(["fit", "--config=digits.yaml", *short(cache), rarely])
     (run,) = runs()
     last = f"--ckpt_path={run}/checkpoints/last.ckpt"
+    assert torch.load(run / "checkpoints" / "last.ckpt")["global_step"] == 6
     cli.main(["test", f"--config={run}/config.yaml", last])
     _, tested = runs()
     first, second = results(run), results(tested)
