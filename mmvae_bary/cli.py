@@ -67,8 +67,8 @@ class MultimodalCLI(LightningCLI):
         path = self.config[str(self.subcommand)].get("ckpt_path")
         if path not in {None, "last", "best", "hpc"} and not Path(path).is_file():
             raise FileNotFoundError(f"ckpt_path: got {str(path)!r}, expected a checkpoint file")
-        if "verbose" in self.config[str(self.subcommand)]:
-            self.config[str(self.subcommand)].verbose = self.subcommand != "test"
+        if self.subcommand == "test":
+            self.config["test"].verbose = False
 
     def after_fit(self) -> None:
         """Judge the weights that training ended with."""
