@@ -27,6 +27,7 @@ from mmvae_bary.callbacks import (
     SampleGridCallback,
 )
 from mmvae_bary.data import (
+    CelebADataModule,
     DigitsDataModule,
     MNISTSVHNTextDataModule,
     MultimodalDataModule,
@@ -50,6 +51,7 @@ __all__ = [
     "WBVAE",
     "Barycenter",
     "Batch",
+    "CelebADataModule",
     "CoherenceCallback",
     "DigitsDataModule",
     "GeometricBarycenter",

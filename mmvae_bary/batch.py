@@ -18,7 +18,8 @@ class Batch:
         inputs: Modality name to a tensor of shape ``(B, *shape)``, in the model's scale.
         present: Booleans of shape ``(B, M)`` in the order of ``inputs``, false where a modality is
             missing; None where nothing is.
-        label: Class indices of shape ``(B,)``; None where there are no labels.
+        label: Class indices of shape ``(B,)``, or attributes, 0 or 1, of shape ``(B, A)``; None
+            where there are no labels.
 
     Example:
         >>> import torch

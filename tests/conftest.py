@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmvae_bary import Batch, DigitsDataModule, Modality, MultimodalVAE
+from mmvae_bary import Batch, DigitsDataModule, Modality, MultimodalDataModule, MultimodalVAE
 from mmvae_bary.distributions import DiagonalGaussian, diagonal_gaussian
 from mmvae_bary.likelihoods import Categorical, Laplace, Normal
 from mmvae_bary.networks import MLPDecoder, MLPEncoder
@@ -41,6 +45,16 @@ def _in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data, MMVAE_DATA or ../shared/data; skips where there is neither."""
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("MMVAE_DATA", beside)).absolute()
+    if not folder.is_dir():
+        pytest.skip(f"no real data: set MMVAE_DATA (looked in {folder})")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
     """One folder of learned classifiers for the session."""
     return str(tmp_path_factory.mktemp("data"))
@@ -60,6 +74,31 @@ def random_experts(
     loc = torch.randn(*batch_shape, dim, dtype=dtype)
     scale = 0.4 + 1.2 * torch.rand(*batch_shape, dim, dtype=dtype)
     return diagonal_gaussian(loc, scale)
+
+
+def digest(data: MultimodalDataModule) -> str:
+    """A number for all tuples of a data module, the same for the same tuples."""
+    hashed = hashlib.sha256()
+    for split in sorted(data.datasets):
+        for batch in data.batches(split, 1000):
+            for tensor in (*batch.inputs.values(), batch.label):
+                assert tensor is not None
+                hashed.update(tensor.numpy().tobytes())
+    return hashed.hexdigest()
+
+
+def digest_elsewhere(made: str) -> str:
+    """The digest of a data module that another process makes, by the expression given."""
+    code = (
+        "import torch; from mmvae_bary import *; from tests.conftest import digest; "
+        f"torch.manual_seed(0); data = {made}; data.prepare_data(); data.setup('fit'); "
+        "print(digest(data))"
+    )
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=root
+    )
+    return done.stdout.split()[-1]
 
 
 LATENT_DIM = 4

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -13,17 +11,7 @@ from mmvae_bary import DigitsDataModule
 from mmvae_bary.data import BatchIndices, BatchLoader, StoredTuples
 from mmvae_bary.data.digits import ALPHABET, _draw_pairs, _split_scans
 from mmvae_bary.data.text import DIGIT_WORDS
-
-
-def digest(data: DigitsDataModule) -> list[int]:
-    sums = []
-    for split in ("train", "validation", "test"):
-        dataset = data.datasets[split]
-        assert isinstance(dataset, StoredTuples)
-        for tensor in (*dataset.inputs.values(), dataset.label):
-            numbers = tensor.long().flatten()
-            sums.append(int((numbers * torch.arange(1, len(numbers) + 1)).sum()))
-    return sums
+from tests.conftest import digest, digest_elsewhere
 
 
 def test_tuples(data: DigitsDataModule) -> None:
@@ -75,21 +63,13 @@ def test_the_size_of_one_split_does_not_change_another(data: DigitsDataModule) -
 
 
 def test_tuples_are_a_function_of_the_seed() -> None:
-    sizes = "num_train=50, num_validation=20, num_test=30"
-    code = (
-        "from tests.test_data import digest, DigitsDataModule; "
-        f"d = DigitsDataModule({sizes}, seed=3); d.setup('fit'); print(digest(d))"
-    )
-    root = __file__.rsplit("/tests/", 1)[0]
-    other_process = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=root
-    )
     digests = []
     for seed in (3, 4):
         data = DigitsDataModule(num_train=50, num_validation=20, num_test=30, seed=seed)
         data.setup("fit")
         digests.append(digest(data))
-    assert str(digests[0]) == other_process.stdout.strip()
+    made = "DigitsDataModule(num_train=50, num_validation=20, num_test=30, seed=3)"
+    assert digest_elsewhere(made) == digests[0]
     assert digests[0] != digests[1]
 
 
@@ -98,7 +78,9 @@ def test_probe_rows_are_drawn_without_replacement(data: DigitsDataModule) -> Non
     assert sorted(rows.tolist()) == list(range(600))
     again = data.probe_dataloader(600, seed=0).batch_sampler.index
     assert torch.equal(rows, again)
-    with pytest.raises(ValueError, match="got num_rows=601, expected at most 600"):
+    with pytest.raises(
+        ValueError, match="got num_rows=601 for the linear probe, expected at most the 600"
+    ):
         data.probe_dataloader(601, seed=0)
 
 
@@ -157,7 +139,17 @@ def test_loader_resumes_where_it_stood(data: DigitsDataModule) -> None:
     assert len(list(other)) == 3
 
 
+def test_endless_batches_go_on_in_new_orders(data: DigitsDataModule) -> None:
+    batches = itertools.islice(data.endless_batches("test", 100), 5)  # two in an epoch
+    labels = [batch.label for batch in batches if batch.label is not None]
+    assert [len(label) for label in labels] == [100] * 5
+    assert not torch.equal(labels[0], labels[2])
+    assert len(next(data.endless_batches("test", 1000))) == 203
+
+
 def test_bad_arguments() -> None:
+    with pytest.raises(RuntimeError, match="got no data yet, expected setup"):
+        DigitsDataModule().sample_batch(10)
     with pytest.raises(ValueError, match="got batch_size=0, expected at least 1"):
         DigitsDataModule(batch_size=0)
     data = DigitsDataModule(num_train=50, num_validation=20, num_test=30)

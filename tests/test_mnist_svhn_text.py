@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 import torch
 
 from mmvae_bary import MNISTSVHNTextDataModule
-from mmvae_bary.data.files import keep_arrays, obtain
 from mmvae_bary.data.mnist_svhn_text import (
-    ALPHABET,
     PairedDigits,
     _read_truncated_svhn,
     pair_by_label,
 )
-from mmvae_bary.data.text import DIGIT_WORDS, encode_texts
-
-
-def real_data() -> Path:
-    """The folder of real data, MMVAE_DATA or ../shared/data; skips where there is neither."""
-    beside = Path(__file__).parents[2] / "shared" / "data"
-    folder = Path(os.environ.get("MMVAE_DATA", beside))
-    if not folder.is_dir():
-        pytest.skip(f"no real data: set MMVAE_DATA (looked in {folder})")
-    return folder
+from mmvae_bary.data.text import ALPHABET, DIGIT_WORDS, encode_texts
+from tests.conftest import digest, digest_elsewhere
 
 
 def generator() -> torch.Generator:
@@ -71,9 +60,9 @@ def test_text_never_runs_off_its_places_and_starts_anywhere_before() -> None:
     assert torch.equal(fixed[everything].inputs["text"], fixed[everything].inputs["text"])
 
 
-def test_real_data(tmp_path: Path) -> None:
+def test_real_data(tmp_path: Path, real_data: Path) -> None:
     data = MNISTSVHNTextDataModule(
-        root=str(real_data()), cache=str(tmp_path), verify=False, limit_test=500
+        root=str(real_data), cache=str(tmp_path), verify=False, limit_test=500
     )
     data.prepare_data()
     data.setup("fit")
@@ -92,33 +81,25 @@ def test_real_data(tmp_path: Path) -> None:
     }
     assert data.val_dataloader() == []
     kept = [path for path in tmp_path.iterdir() if path.is_dir()]
-    assert [path.name for path in kept] == ["mnist_svhn-truncated"]
+    assert [path.name for path in kept] == [data.kind]
+    assert data.notes == ["SVHN truncated: 8000 training and 2000 test digits, split by index"]
 
 
-def test_a_corrupt_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / "file.gz").write_bytes(b"not what it should be")
-    with pytest.raises(ValueError, match=r"file\.gz: got a file of MD5 \w+, expected 00"):
-        obtain(str(tmp_path), "file.gz", ["https://invalid.invalid/file.gz"], "00")
+def test_two_processes_get_the_same_tuples(tmp_path: Path, real_data: Path) -> None:
+    """The pictures, labels and test texts; training texts are drawn as they are read."""
+    made = (
+        f"MNISTSVHNTextDataModule(root={str(real_data)!r}, cache={str(tmp_path)!r}, verify=False, "
+        "repeats=1, limit_train=2000)"
+    )
+    torch.manual_seed(0)
+    data = eval(made)
+    data.setup("fit")
+    assert digest_elsewhere(made) == digest(data)
 
 
-def test_a_file_that_cannot_be_had_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"file\.gz: not under .* and not to be had from"):
-        obtain(str(tmp_path), "file.gz", ["https://127.0.0.1:1/file.gz"], "00")
+def test_a_part_of_svhn_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no \*32x32\*\.mat under .*, expected a part"):
         _read_truncated_svhn(str(tmp_path))
-
-
-def test_arrays_are_kept_whole_or_not_at_all(tmp_path: Path) -> None:
-    def fail(scratch: Path) -> dict[str, object]:
-        (scratch / "half").write_text("written", encoding="utf-8")
-        raise RuntimeError("interrupted")
-
-    folder = tmp_path / "arrays"
-    with pytest.raises(RuntimeError, match="interrupted"):
-        keep_arrays(folder, fail)  # type: ignore[arg-type]
-    assert list(tmp_path.iterdir()) == []
-    made = keep_arrays(folder, lambda _: {"x": torch.arange(3).numpy()})
-    kept = keep_arrays(folder, fail)  # type: ignore[arg-type]
-    assert torch.equal(made["x"], kept["x"])
-    assert [path.name for path in tmp_path.iterdir()] == ["arrays"]
+    (tmp_path / "test_32x32.mat").write_bytes(b"not what it should be" * 100)
+    with pytest.raises(ValueError, match=r"test_32x32\.mat: cannot be read as SVHN"):
+        _read_truncated_svhn(str(tmp_path))

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmvae_bary import PolyMNISTDataModule
+from mmvae_bary.data import StoredTuples
+from mmvae_bary.data.mnist import read_mnist
 from mmvae_bary.data.polymnist import (
     put_before,
     read_archive,
@@ -17,6 +20,8 @@ from mmvae_bary.data.polymnist import (
     shuffle_within,
     texture,
 )
+from mmvae_bary.distributions import derive_seed
+from tests.conftest import digest, digest_elsewhere
 
 
 def test_digit_inverts_a_window_of_the_background() -> None:
@@ -61,7 +66,6 @@ def archive(path: Path, *, leave_out: str = "") -> Path:
                     name = f"MMNIST/{split}/m{m}/{index}.{digit}.png"
                     if name != leave_out:
                         file.writestr(name, picture(100 * m + index))
-        file.writestr("../escape.txt", "nothing is unpacked")
     return path
 
 
@@ -71,7 +75,6 @@ def test_published_tuples_are_matched_by_index_and_digit(tmp_path: Path) -> None
     assert arrays["train_m0"][:, 0, 0, 0].tolist() == [1, 2, 10]
     assert arrays["train_m1"][:, 0, 0, 0].tolist() == [101, 102, 110]
     assert arrays["test_labels"].tolist() == [3, 3, 7]
-    assert not (tmp_path.parent / "escape.txt").exists()
 
 
 def test_a_damaged_or_incomplete_archive_is_named(tmp_path: Path) -> None:
@@ -92,3 +95,38 @@ def test_bad_backgrounds_are_named(tmp_path: Path) -> None:
     Image.new("RGB", (20, 100)).save(tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"got \(100, 20\) pixels, expected over 28 each"):
         read_backgrounds(str(tmp_path))
+
+
+def test_real_recipe(tmp_path: Path, real_data: Path) -> None:
+    """Each MNIST image once per modality, and only the digit shared; alike in two processes."""
+    folder = str(real_data / "polymnist_backgrounds")
+    made = (
+        f"PolyMNISTDataModule(root={str(real_data)!r}, cache={str(tmp_path)!r}, "
+        f"backgrounds={folder!r})"
+    )
+    data = eval(made)
+    data.setup("fit")
+    stored = data.datasets["train"]
+    assert isinstance(stored, StoredTuples)
+    assert list(stored.inputs) == ["m0", "m1", "m2", "m3", "m4"]
+    assert {len(data.datasets[split]) for split in ("train", "test")} == {60_000, 10_000}
+    assert data.notes
+    images = read_mnist(str(real_data), tmp_path / "scratch")
+    for m in range(5):
+        stream = np.random.default_rng(derive_seed(0, 0, m))
+        order = shuffle_within(images["mnist_train_labels"], stream)
+        assert sorted(order) == list(range(60_000))
+        assert (images["mnist_train_labels"][order] == stored.label.numpy()).all()
+        again = put_before(images["mnist_train"][order], read_backgrounds(folder)[m], stream)
+        assert np.array_equal(again[:500], stored.inputs[f"m{m}"][:500].numpy())
+    limited = made.replace(")", ", limit_train=500, limit_test=300)")
+    small = eval(limited)
+    small.setup("fit")
+    assert len(small.datasets["train"]) == 500
+    other = limited.replace(str(tmp_path), str(tmp_path / "other"))
+    assert digest_elsewhere(other) == digest(small)
+
+
+def test_limits_are_checked() -> None:
+    with pytest.raises(ValueError, match="got limit_test=0, expected at least 1"):
+        PolyMNISTDataModule(limit_test=0)

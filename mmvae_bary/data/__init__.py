@@ -7,14 +7,18 @@ from mmvae_bary.data.base import (
     StoredTuples,
     TupleDataset,
 )
+from mmvae_bary.data.celeba import CelebADataModule
 from mmvae_bary.data.digits import DigitsDataModule
+from mmvae_bary.data.files import FileDataModule
 from mmvae_bary.data.mnist_svhn_text import MNISTSVHNTextDataModule
 from mmvae_bary.data.polymnist import PolyMNISTDataModule
 
 __all__ = [
     "BatchIndices",
     "BatchLoader",
+    "CelebADataModule",
     "DigitsDataModule",
+    "FileDataModule",
     "MNISTSVHNTextDataModule",
     "MultimodalDataModule",
     "PolyMNISTDataModule",

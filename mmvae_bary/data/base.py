@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import torch
@@ -15,7 +16,7 @@ from mmvae_bary.batch import Batch
 from mmvae_bary.distributions import derive_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 SPLITS = ("train", "validation", "test")
 
@@ -26,6 +27,11 @@ class TupleDataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: Tensor) -> Batch: ...
+
+    @property
+    def label(self) -> Tensor:
+        """All labels, as in :attr:`Batch.label`."""
+        ...
 
     def to(self, device: torch.device) -> TupleDataset:
         """The same samples on another device."""
@@ -39,7 +45,7 @@ class StoredTuples:
     Args:
         inputs: Modality name to a uint8 tensor of shape ``(N, ...)``: a picture's values, or a
             text's symbols if ``num_symbols`` names the modality.
-        label: Class indices of shape ``(N,)``.
+        label: Class indices of shape ``(N,)``, or attributes, 0 or 1, of shape ``(N, A)``.
         num_symbols: Modality name to the number of symbols; such a modality becomes one-hot.
 
     Example:
@@ -180,7 +186,10 @@ class MultimodalDataModule(LightningDataModule, ABC):
     """
 
     num_classes: ClassVar[int]
-    """Number of classes of the label."""
+    """Number of classes of the label, or of its attributes."""
+
+    attributes: ClassVar[Sequence[str]] = ()
+    """Names of the binary attributes that a label is made of; none where it is a class."""
 
     alphabets: ClassVar[Mapping[str, str]] = {}
     """Name of a text modality to its symbols, in the order of their indices."""
@@ -198,10 +207,14 @@ class MultimodalDataModule(LightningDataModule, ABC):
         self.cache = cache
         self.datasets: dict[str, TupleDataset] = {}
 
-    @property
     @abstractmethod
-    def fingerprint(self) -> str:
-        """A file name's worth of what determines the tuples, for caches kept beside the data."""
+    def fingerprint(self, split: str) -> str:
+        """A file name's worth of what determines a split, for what is kept beside the data."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What differs from the published data, for reports to say."""
+        return []
 
     @abstractmethod
     def load(self) -> dict[str, TupleDataset]:
@@ -211,6 +224,12 @@ class MultimodalDataModule(LightningDataModule, ABC):
         """Load the splits once and move them to the device that trains."""
         datasets = self.datasets or self.load()
         self.datasets = {name: data.to(self.device) for name, data in datasets.items()}
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The names of the modalities; after :meth:`setup`."""
+        first = torch.zeros(1, dtype=torch.long, device=self.device)
+        return tuple(self.datasets["test"][first].inputs)
 
     @property
     def device(self) -> torch.device:
@@ -239,29 +258,47 @@ class MultimodalDataModule(LightningDataModule, ABC):
         """Training tuples to fit a probe on, drawn without replacement, alike in all processes."""
         size = len(self.datasets["train"])
         if num_rows > size:
-            raise ValueError(f"got num_rows={num_rows}, expected at most {size} training tuples")
+            raise ValueError(
+                f"got num_rows={num_rows} for the linear probe, expected at most the {size} "
+                "training tuples"
+            )
         generator = torch.Generator().manual_seed(seed)
         rows = torch.randperm(size, generator=generator)[:num_rows].to(self.device)
         return BatchLoader(self.datasets["train"], BatchIndices(rows, self.eval_batch_size))
 
-    def batches(self, split: str, batch_size: int, epoch: int | None = None) -> BatchLoader:
-        """A whole split for this process alone: in order or, given an epoch, in a random one."""
+    def batches(self, split: str, batch_size: int) -> BatchLoader:
+        """A whole split in order, for this process alone."""
         index = torch.arange(len(self.datasets[split]), device=self.device)
-        shuffle = epoch is not None
-        indices = BatchIndices(index, batch_size, shuffle=shuffle, seed=self.seed)
-        indices.set_epoch(epoch or 0)
-        return BatchLoader(self.datasets[split], indices)
+        return BatchLoader(self.datasets[split], BatchIndices(index, batch_size))
+
+    def endless_batches(self, split: str, batch_size: int) -> Iterator[Batch]:
+        """A split in ever new orders, for this process alone; batches no larger than it."""
+        size = len(self.datasets[split])
+        batch_size = min(batch_size, size)
+        index = torch.arange(size, device=self.device)
+        indices = BatchIndices(index, batch_size, shuffle=True, seed=self.seed)
+        for epoch in count():
+            indices.set_epoch(epoch)
+            yield from BatchLoader(self.datasets[split], indices)
 
     def sample_batch(self, size: int) -> Batch:
-        """At most ``size`` test tuples to look at, one of each class, in the order of classes."""
+        """At most ``size`` test tuples to look at, one of each class, in the order of classes.
+
+        Of tuples with attributes the first ones.
+
+        Raises:
+            RuntimeError: Before :meth:`setup`.
+        """
+        if "test" not in self.datasets:
+            raise RuntimeError("got no data yet, expected setup('test') before sample_batch()")
         dataset = self.datasets["test"]
-        some = torch.arange(min(len(dataset), 50 * self.num_classes), device=self.device)
-        label = dataset[some].label
-        assert label is not None
+        if self.attributes:
+            return dataset[torch.arange(min(size, len(dataset)), device=self.device)]
         first: dict[int, int] = {}
-        for position, number in enumerate(label.tolist()):
+        for position, number in enumerate(dataset.label.tolist()):
             first.setdefault(number, position)
-        return dataset[some[[first[number] for number in sorted(first)][:size]]]
+        chosen = [first[number] for number in sorted(first)][:size]
+        return dataset[torch.tensor(chosen, device=self.device)]
 
     def _loader(self, split: str, batch_size: int, shuffle: bool = False) -> BatchLoader:
         size = len(self.datasets[split])

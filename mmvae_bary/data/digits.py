@@ -69,9 +69,8 @@ class DigitsDataModule(MultimodalDataModule):
             if size < 1:
                 raise ValueError(f"got {size} {split} tuples, expected at least 1")
 
-    @property
-    def fingerprint(self) -> str:
-        return f"digits-v{VERSION}-seed{self.seed}-" + "-".join(map(str, self.sizes.values()))
+    def fingerprint(self, split: str) -> str:
+        return f"digits-v{VERSION}-seed{self.seed}-{split}{self.sizes[split]}"
 
     def load(self) -> dict[str, TupleDataset]:
         scans = _split_scans(self.seed)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -13,17 +13,17 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from mmvae_bary.batch import Batch
-from mmvae_bary.data.base import MultimodalDataModule, TupleDataset
-from mmvae_bary.data.files import keep_arrays, obtain
+from mmvae_bary.data.base import TupleDataset
+from mmvae_bary.data.files import FileDataModule, find, obtain, short_digest
 from mmvae_bary.data.mnist import read_mnist
-from mmvae_bary.data.text import DIGIT_WORDS, encode_texts, shift_right
+from mmvae_bary.data.text import ALPHABET, DIGIT_WORDS, encode_texts, shift_right
 from mmvae_bary.distributions import derive_seed
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
-# 71 symbols, "-" twice, as in the reference code
-ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"\\/|_@#$%^&*~`+-=<>()[]{} \n"
 BLANK = ALPHABET.index(" ")
 TEXT_LENGTH = 8
 VERSION = 1  # to be raised whenever a seed gives other tuples than before
@@ -77,7 +77,7 @@ class PairedDigits:
         )
 
 
-class MNISTSVHNTextDataModule(MultimodalDataModule):
+class MNISTSVHNTextDataModule(FileDataModule):
     """MNIST-SVHN-Text, many-to-many: each picture of a digit meets 20 of the other kind.
 
     Three modalities share the digit, which is the label: ``mnist`` (1x28x28) and ``svhn``
@@ -117,33 +117,37 @@ class MNISTSVHNTextDataModule(MultimodalDataModule):
         limit_train: int | None = None,
         limit_test: int | None = None,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, seed, cache)
-        self.root = root
+        limits = {"train": limit_train, "test": limit_test}
+        super().__init__(batch_size, eval_batch_size, seed, cache, root, limits)
+        if repeats < 1:
+            raise ValueError(f"got repeats={repeats}, expected at least 1")
         self.repeats = repeats
         self.verify = verify
-        self.limits = {"train": limit_train, "test": limit_test}
 
     @property
-    def fingerprint(self) -> str:
-        limits = "-".join(f"{split}{limit or ''}" for split, limit in self.limits.items())
-        kind = "official" if self.verify else "truncated"
-        return f"mnist_svhn_text-v{VERSION}-{kind}-x{self.repeats}-seed{self.seed}-{limits}"
+    def kind(self) -> str:
+        if self.verify:
+            return f"mnist_svhn-v{VERSION}-official"
+        return f"mnist_svhn-v{VERSION}-{short_digest(_find_truncated_svhn(self.root))}"
 
-    def prepare_data(self) -> None:
-        """Find or download the raw files and convert them once; on one process."""
-        self._arrays()
+    def fingerprint(self, split: str) -> str:
+        return f"{super().fingerprint(split)}-x{self.repeats}"
+
+    @property
+    def notes(self) -> list[str]:
+        if self.verify:
+            return []
+        arrays = self.arrays()
+        sizes = [len(arrays[f"svhn_{split}"]) for split in ("train", "test")]
+        return [f"SVHN truncated: {sizes[0]} training and {sizes[1]} test digits, split by index"]
 
     def load(self) -> dict[str, TupleDataset]:
-        arrays = self._arrays()
+        arrays = self.arrays()
         return {
             split: self._pair(split, number, arrays) for number, split in enumerate(self.limits)
         }
 
-    def _arrays(self) -> dict[str, Tensor]:
-        kind = "official" if self.verify else "truncated"
-        return keep_arrays(Path(self.cache) / f"mnist_svhn-{kind}", self._convert)
-
-    def _convert(self, scratch: Path) -> dict[str, NDArray[np.generic]]:
+    def convert(self, scratch: Path) -> dict[str, NDArray[np.generic]]:
         arrays = read_mnist(self.root, scratch)
         svhn = _read_svhn(self.root) if self.verify else _read_truncated_svhn(self.root)
         return {**arrays, **svhn}
@@ -154,15 +158,13 @@ class MNISTSVHNTextDataModule(MultimodalDataModule):
         pairs, label = pair_by_label(*labels, self.repeats, generator)
         words = encode_texts(DIGIT_WORDS, TEXT_LENGTH, ALPHABET)
         starts = _draw_starts(words[label], generator)
-        if (limit := self.limits[split]) is not None:
-            chosen = torch.randperm(len(label), generator=generator)[:limit]
-            pairs, label, starts = pairs[chosen], label[chosen], starts[chosen]
+        chosen = self.limited(split, len(label))
         return PairedDigits(
             arrays[f"mnist_{split}"],
             arrays[f"svhn_{split}"],
-            pairs,
-            label,
-            None if split == "train" else starts,
+            pairs[chosen],
+            label[chosen],
+            None if split == "train" else starts[chosen],
             words,
         )
 
@@ -221,10 +223,7 @@ def _read_svhn(root: str) -> dict[str, NDArray[np.generic]]:
 
 
 def _read_truncated_svhn(root: str) -> dict[str, NDArray[np.generic]]:
-    found = sorted(Path(root).rglob("*32x32*.mat"))
-    if not found:
-        raise FileNotFoundError(f"no *32x32*.mat under {root}, expected a part of SVHN there")
-    pictures, labels = _read_mat(found[0])
+    pictures, labels = _read_mat(_find_truncated_svhn(root))
     cut = len(labels) * 4 // 5
     return {
         "svhn_train": pictures[:cut],
@@ -234,10 +233,21 @@ def _read_truncated_svhn(root: str) -> dict[str, NDArray[np.generic]]:
     }
 
 
+def _find_truncated_svhn(root: str) -> Path:
+    if found := find(root, "*32x32*.mat"):
+        return found
+    raise FileNotFoundError(f"no *32x32*.mat under {root}, expected a part of SVHN there")
+
+
 def _read_mat(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
     """Pictures of shape (N, 3, 32, 32) and digits of shape (N,), a zero being stored as ten."""
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
-    content = loadmat(path)
-    pictures = np.ascontiguousarray(content["X"].transpose(3, 2, 0, 1))
-    return pictures, content["y"].squeeze().astype(np.int64) % 10
+    try:
+        content = loadmat(path, variable_names=["X", "y"])
+        pictures = np.ascontiguousarray(content["X"].transpose(3, 2, 0, 1))
+        labels = content["y"].reshape(len(pictures)).astype(np.int64) % 10
+    except (ValueError, TypeError, KeyError, OSError, zlib.error, MatReadError) as error:
+        raise ValueError(f"{path}: cannot be read as SVHN: {error}; replace it") from None
+    return pictures, labels

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from mmvae_bary.data.base import MultimodalDataModule, StoredTuples, TupleDataset
-from mmvae_bary.data.files import keep_arrays, obtain
+from mmvae_bary.data.base import StoredTuples, TupleDataset
+from mmvae_bary.data.files import FileDataModule, obtain, open_archive, read_picture
 from mmvae_bary.data.mnist import read_mnist
 from mmvae_bary.distributions import derive_seed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
 ARCHIVE = "PolyMNIST.zip"
 URL = "https://zenodo.org/records/4899160/files/PolyMNIST.zip"
@@ -27,7 +26,7 @@ SIDE = 28
 VERSION = 1  # to be raised whenever a seed gives other tuples than before
 
 
-class PolyMNISTDataModule(MultimodalDataModule):
+class PolyMNISTDataModule(FileDataModule):
     """PolyMNIST: modalities ``m0``, ``m1``, ... (3x28x28, in [0, 1]) that share the digit.
 
     The tuples are the published ones, or made by their recipe: the digit of an MNIST image inverts
@@ -63,50 +62,43 @@ class PolyMNISTDataModule(MultimodalDataModule):
         limit_train: int | None = None,
         limit_test: int | None = None,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, seed, cache)
-        self.root = root
+        limits = {"train": limit_train, "test": limit_test}
+        super().__init__(batch_size, eval_batch_size, seed, cache, root, limits)
         self.backgrounds = backgrounds
         self.num_textures = num_textures
-        self.limits = {"train": limit_train, "test": limit_test}
 
     @property
-    def fingerprint(self) -> str:
-        limits = "-".join(f"{split}{limit or ''}" for split, limit in self.limits.items())
-        return f"{self._kind}-seed{self.seed}-{limits}"
-
-    @property
-    def _kind(self) -> str:
+    def kind(self) -> str:
         if self.backgrounds == "published":
-            return "polymnist-published"
-        name = re.sub(r"\W", "", Path(self.backgrounds).name)
-        count = self.num_textures if self.backgrounds == "textures" else ""
-        return f"polymnist-v{VERSION}-{name}{count}-seed{self.seed}"
+            return f"polymnist-v{VERSION}-published"
+        if self.backgrounds == "textures":
+            source = f"textures{self.num_textures}"
+        else:
+            contents = b"".join(path.read_bytes() for path in _pictures(self.backgrounds))
+            source = f"pictures-{hashlib.sha256(contents).hexdigest()[:8]}"
+        return f"polymnist-v{VERSION}-{source}-seed{self.seed}"
 
-    def prepare_data(self) -> None:
-        """Find, download or make the tuples once; on one process."""
-        self._arrays()
+    @property
+    def notes(self) -> list[str]:
+        if self.backgrounds == "published":
+            return []
+        return [f"tuples made by the recipe, not the published ones: {self.kind}"]
 
     def load(self) -> dict[str, TupleDataset]:
-        arrays = self._arrays()
+        arrays = self.arrays()
         return {split: self._split(split, arrays) for split in self.limits}
+
+    def convert(self, scratch: Path) -> dict[str, NDArray[np.generic]]:
+        if self.backgrounds == "published":
+            return read_archive(obtain(self.root, ARCHIVE, [URL]))
+        return self._make(scratch)
 
     def _split(self, split: str, arrays: dict[str, Tensor]) -> StoredTuples:
         label = arrays[f"{split}_labels"]
+        chosen = self.limited(split, len(label))
         names = sorted(name for name in arrays if name.startswith(f"{split}_m"))
-        inputs = {name.removeprefix(f"{split}_"): arrays[name] for name in names}
-        if (limit := self.limits[split]) is not None:
-            generator = torch.Generator().manual_seed(self.seed)
-            chosen = torch.randperm(len(label), generator=generator)[:limit]
-            inputs = {name: values[chosen] for name, values in inputs.items()}
-            label = label[chosen]
-        return StoredTuples(inputs, label)
-
-    def _arrays(self) -> dict[str, Tensor]:
-        make = self._read if self.backgrounds == "published" else self._make
-        return keep_arrays(Path(self.cache) / self._kind, make)
-
-    def _read(self, _: Path) -> dict[str, NDArray[np.generic]]:
-        return read_archive(obtain(self.root, ARCHIVE, [URL]))
+        inputs = {name.removeprefix(f"{split}_"): arrays[name][chosen] for name in names}
+        return StoredTuples(inputs, label[chosen])
 
     def _make(self, scratch: Path) -> dict[str, NDArray[np.generic]]:
         if self.backgrounds == "textures":
@@ -181,24 +173,23 @@ def read_backgrounds(folder: str) -> list[NDArray[np.uint8]]:
         FileNotFoundError: If there is no picture.
         ValueError: If one cannot be read or is smaller than a digit.
     """
-    from PIL import Image, UnidentifiedImageError
+    backgrounds = []
+    for path in _pictures(folder):
+        picture = read_picture(path, str(path))
+        if min(picture.shape[:2]) <= SIDE:
+            raise ValueError(f"{path}: got {picture.shape[:2]} pixels, expected over {SIDE} each")
+        backgrounds.append(picture)
+    return backgrounds
 
+
+def _pictures(folder: str) -> list[Path]:
     paths = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in PICTURES)
     if not paths:
         raise FileNotFoundError(
             f"backgrounds: no picture in {folder!r}, expected a folder with some of {PICTURES}, "
             "'published' or 'textures'"
         )
-    backgrounds = []
-    for path in paths:
-        try:
-            picture = np.asarray(Image.open(path).convert("RGB"))
-        except (UnidentifiedImageError, OSError) as error:
-            raise ValueError(f"{path}: cannot be read as a picture: {error}") from None
-        if min(picture.shape[:2]) <= SIDE:
-            raise ValueError(f"{path}: got {picture.shape[:2]} pixels, expected over {SIDE} each")
-        backgrounds.append(picture)
-    return backgrounds
+    return paths
 
 
 def read_archive(path: Path) -> dict[str, NDArray[np.generic]]:
@@ -207,27 +198,23 @@ def read_archive(path: Path) -> dict[str, NDArray[np.generic]]:
     Raises:
         ValueError: If the archive is damaged or a modality lacks a tuple.
     """
-    from PIL import Image
     from rich.progress import track
 
     arrays: dict[str, NDArray[np.generic]] = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members: dict[tuple[str, str], dict[tuple[int, int], str]] = {}
-            for name in archive.namelist():
-                if match := MEMBER.search(name):
-                    split, m, index, digit = match.groups()
-                    members.setdefault((split, m), {})[int(index), int(digit)] = name
-            _check_tuples(path, members)
-            for (split, m), names in members.items():
-                pictures = []
-                for key in track(sorted(names), f"{split} m{m} of {path.name}"):
-                    with archive.open(names[key]) as file:
-                        pictures.append(np.asarray(Image.open(file).convert("RGB")))
-                arrays[f"{split}_m{m}"] = np.stack(pictures).transpose(0, 3, 1, 2).copy()
-                arrays[f"{split}_labels"] = np.array([digit for _, digit in sorted(names)])
-    except (zipfile.BadZipFile, OSError) as error:
-        raise ValueError(f"{path}: damaged archive: {error}; delete or replace it") from None
+    with open_archive(path) as archive:
+        members: dict[tuple[str, str], dict[tuple[int, int], str]] = {}
+        for name in archive.namelist():
+            if match := MEMBER.search(name):
+                split, m, index, digit = match.groups()
+                members.setdefault((split, m), {})[int(index), int(digit)] = name
+        _check_tuples(path, members)
+        for (split, m), names in members.items():
+            pictures = []
+            for key in track(sorted(names), f"{split} m{m} of {path.name}"):
+                with archive.open(names[key]) as file:
+                    pictures.append(read_picture(file, f"{path}: {names[key]}"))
+            arrays[f"{split}_m{m}"] = np.stack(pictures).transpose(0, 3, 1, 2).copy()
+            arrays[f"{split}_labels"] = np.array([digit for _, digit in sorted(names)])
     return arrays
 
 
