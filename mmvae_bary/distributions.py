@@ -126,6 +126,11 @@ def at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in {torch.float16, torch.bfloat16} else tensor
 
 
+def as_double(tensor: Tensor) -> Tensor:
+    """The tensor in float64; on the CPU where its device, as Apple's, has none."""
+    return (tensor.cpu() if tensor.is_mps else tensor).double()
+
+
 def take(p: Gaussian, index: Tensor) -> Gaussian:
     """Take one of the Gaussians along the last batch dimension.
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
 
 from mmvae_bary import DigitsDataModule
 from mmvae_bary.metrics import (
+    AttributeCoherence,
+    AttributeProbe,
     CrossModalCoherence,
     JointCoherence,
     LinearProbe,
     ModalityClassifiers,
+    average_precision,
     logistic_regression,
 )
 from mmvae_bary.networks import DigitsSceneClassifier, MLPClassifier
@@ -56,6 +64,125 @@ def test_probe_fits_inside_inference_mode() -> None:
         probe.update(torch.randn(1, 30, 4), label)
     with pytest.raises(RuntimeError, match=r"got update\(\) before fit\(\)"):
         LinearProbe(["a"], 3).update(torch.randn(1, 30, 4), label)
+
+
+def attributes(size: int) -> torch.Tensor:
+    """Four attributes of a sample: often, rarely, seldom and never there."""
+    return (torch.rand(size, 4) < torch.tensor([0.6, 0.3, 0.1, 0.0])).to(torch.uint8)
+
+
+ATTRIBUTES = ["often", "rarely", "seldom", "never"]
+
+
+def test_average_precision_equals_scikit_learn() -> None:
+    label = attributes(300)
+    logits = 20 * torch.randn(300, 4) + 10 * label  # so large that float32 sigmoids would tie
+    result = average_precision(logits, label)
+    for place in range(3):
+        expected = average_precision_score(label[:, place], logits[:, place])
+        assert result[place].item() == pytest.approx(expected, abs=1e-6)
+    assert result[3].isnan()
+
+
+def test_attribute_probe_equals_scikit_learn_in_batches() -> None:
+    label = attributes(700)
+    features = torch.randn(3, 700, 6) + torch.randn(4, 6)[label.long().argmax(-1)]
+    probe = AttributeProbe(["a", "b"], ATTRIBUTES)
+    probe.fit(features[:, :500], label[:500])
+    for rows in torch.arange(500, 700).split(64):
+        probe.update(features[:, rows], label[rows])
+    result = probe.compute()
+    for k, key in enumerate(["a", "b", "a+b"]):
+        expected = []
+        for place, name in enumerate(ATTRIBUTES[:3]):
+            reference = LogisticRegression(max_iter=1000)
+            reference.fit(features[k, :500], label[:500, place])
+            scores = reference.decision_function(features[k, 500:])
+            expected.append(average_precision_score(label[500:, place], scores))
+            got = result[f"probe/average_precision/{key}/{name}"].item()
+            assert got == pytest.approx(expected[-1], abs=2e-3)
+        got = result[f"probe/average_precision/{key}"].item()
+        assert got == pytest.approx(np.mean(expected), abs=2e-3)
+    assert "probe/average_precision/a/never" not in result
+    shares = label[500:, :3].float().mean(0)
+    assert result["probe/chance"].item() == pytest.approx(shares.mean().item())
+
+
+def test_attribute_coherence_by_scikit_learn() -> None:
+    metric = AttributeCoherence(["a", "b"], dict.fromkeys("ab", torch.nn.Identity()), ATTRIBUTES)
+    label = attributes(200)
+    generated = {name: torch.randn(1, 200, 4) + label for name in "ab"}
+    for rows in torch.arange(200).split(70):
+        metric.update({name: x[:, rows] for name, x in generated.items()}, label[rows])
+    result = metric.compute()
+    for key, target in (("coherence/a->b", "b"), ("coherence/b->a", "a")):
+        expected = [
+            average_precision_score(label[:, place], generated[target][0, :, place])
+            for place in range(3)
+        ]
+        assert result[key].item() == pytest.approx(np.mean(expected), abs=1e-6)
+        assert result[f"{key}/rarely"].item() == pytest.approx(expected[1], abs=1e-6)
+    mean = (result["coherence/a->b"] + result["coherence/b->a"]) / 2
+    assert result["coherence/mean"] == result["coherence/mean/1"] == mean
+    chance = label[:, :3].float().mean(0)
+    assert result["coherence/chance"].item() == pytest.approx(chance.mean().item())
+    assert not any("never" in key for key in result)
+
+
+def test_joint_coherence_of_attributes_is_agreement_on_each() -> None:
+    metric = JointCoherence(["a", "b"], dict.fromkeys("ab", torch.nn.Identity()), ["x", "y"])
+    first = torch.tensor([[1.0, -1.0], [2.0, 3.0], [-1.0, 1.0], [-1.0, 1.0]])
+    metric.update({"a": first, "b": first * torch.tensor([1.0, -1.0])})
+    metric.update({"a": first[:2], "b": first[:2]})
+    result = {key: value.item() for key, value in metric.compute().items()}
+    assert result == pytest.approx(
+        {"coherence/joint": 4 / 6, "coherence/joint/x": 1.0, "coherence/joint/y": 2 / 6}
+    )
+
+
+def shares() -> Iterator[tuple[dict[str, torch.Tensor], torch.Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+    for size in (10, 20, 7):
+        label = torch.randint(2, (size, 2), generator=generator)
+        yield {x: torch.randn(1, size, 2, generator=generator) for x in "ab"}, label
+
+
+def two_attributes() -> AttributeCoherence:
+    return AttributeCoherence(["a", "b"], dict.fromkeys("ab", torch.nn.Identity()), ["x", "y"])
+
+
+TWO_PROCESSES = """
+import sys
+from torch.distributed import init_process_group
+from tests.test_metrics import shares, two_attributes
+rank = int(sys.argv[1])
+init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)
+metric = two_attributes()
+for number, share in enumerate(shares()):  # the first and the last to one process
+    if number % 2 == rank:
+        metric.update(*share)
+print({key: value.item() for key, value in metric.compute().items()})
+"""
+
+
+def test_attributes_judged_by_two_processes_equal_one(tmp_path: Path) -> None:
+    """Scores and labels of uneven batches are gathered in one order."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWO_PROCESSES, str(rank), str(tmp_path / "meet")],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[1],
+        )
+        for rank in range(2)
+    ]
+    printed = [process.communicate()[0] for process in processes]
+    metric = two_attributes()
+    for share in shares():
+        metric.update(*share)
+    expected = {key: value.item() for key, value in metric.compute().items()}
+    for said in printed:
+        assert ast.literal_eval(said) == pytest.approx(expected)
 
 
 NAMES = ("a", "b", "c")
@@ -108,23 +235,25 @@ def classifiers() -> ModalityClassifiers:
         "scene": DigitsSceneClassifier(),
         "text": MLPClassifier((8, 27), 10),
     }
-    return ModalityClassifiers(networks, max_epochs=2)
+    return ModalityClassifiers(networks, max_steps=40)
 
 
 def test_classifiers_are_learned_once_and_frozen(data: DigitsDataModule, tmp_path: Path) -> None:
     device = torch.device("cpu")
     first, second = classifiers(), classifiers()
-    path = first.path(str(tmp_path), data.fingerprint)
+    path = first.path(str(tmp_path), data.fingerprint("train"))
     assert not first.load(path, device)
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
-    epochs = (data.batches("train", 128, epoch) for epoch in range(2))
-    first.fit(epochs, data.batches("test", 128), path, device)
+    first.fit(data.endless_batches("train", 128), device)
+    first.measure(data.batches("test", 128), data.fingerprint("test"))
+    first.save(path)
     assert torch.equal(torch.rand(1), expected)  # the run's random stream is untouched
     assert second.load(path, device)
-    assert second.accuracy == first.accuracy
-    assert first.accuracy["text"] > 0.5
+    assert second.score == first.score
+    assert second.measured_on == data.fingerprint("test")
+    assert first.score["text"] > 0.5
     for networks in (first.networks, second.networks):
         assert not any(module.training for module in networks.modules())
         assert not any(parameter.requires_grad for parameter in networks.parameters())
@@ -135,5 +264,5 @@ def test_classifiers_are_learned_once_and_frozen(data: DigitsDataModule, tmp_pat
 
 
 def test_classifiers_of_another_recipe_have_another_file() -> None:
-    other = ModalityClassifiers({"image": MLPClassifier((1, 16, 16), 10)}, max_epochs=3)
+    other = ModalityClassifiers({"image": MLPClassifier((1, 16, 16), 10)}, max_steps=3)
     assert other.path("root", "data") != classifiers().path("root", "data")

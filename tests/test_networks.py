@@ -51,3 +51,16 @@ def test_every_network_is_covered() -> None:
     tested = {type(make()).__name__ for make, *_ in NETWORKS}
     plain = {"MLPClassifier", "MLPDecoder", "MLPEncoder", "DigitsSceneClassifier"}
     assert set(networks.__all__) - plain - {"DigitsSceneEncoder"} == tested
+
+
+def test_random_contrast_is_of_training_alone() -> None:
+    judge = networks.SVHNClassifier(lowest_contrast=0.1)
+    assert len(judge) == len(networks.SVHNClassifier()) + 1
+    pictures = torch.rand(50, *SVHN)
+    fainter = judge[0].train()(pictures)
+    assert torch.allclose(fainter.mean((1, 2, 3)), pictures.mean((1, 2, 3)), atol=1e-5)
+    share = fainter.std((1, 2, 3)) / pictures.std((1, 2, 3))
+    assert 0.1 <= share.min() < 0.3
+    assert 0.8 < share.max() <= 1
+    assert judge.eval()[0](pictures) is pictures
+    assert "lowest=0.1" in repr(judge)  # classifiers are kept by their repr

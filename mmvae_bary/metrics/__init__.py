@@ -1,13 +1,17 @@
 """Figures of merit as torchmetrics: linear probe and generation coherence."""
 
+from mmvae_bary.metrics.average_precision import average_precision
 from mmvae_bary.metrics.classifiers import ModalityClassifiers
-from mmvae_bary.metrics.coherence import CrossModalCoherence, JointCoherence
-from mmvae_bary.metrics.linear_probe import LinearProbe, logistic_regression
+from mmvae_bary.metrics.coherence import AttributeCoherence, CrossModalCoherence, JointCoherence
+from mmvae_bary.metrics.linear_probe import AttributeProbe, LinearProbe, logistic_regression
 
 __all__ = [
+    "AttributeCoherence",
+    "AttributeProbe",
     "CrossModalCoherence",
     "JointCoherence",
     "LinearProbe",
     "ModalityClassifiers",
+    "average_precision",
     "logistic_regression",
 ]

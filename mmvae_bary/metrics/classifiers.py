@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from mmvae_bary.distributions import seeded
+from mmvae_bary.metrics.average_precision import average_precision
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,101 +21,135 @@ if TYPE_CHECKING:
     from mmvae_bary.batch import Batch
 
 
+VERSION = 2  # to be raised whenever the same settings train another classifier than before
+
+
 class ModalityClassifiers:
     """A classifier for each modality, frozen in evaluation mode once it is trained.
 
     Args:
-        networks: Modality name to a module from ``(N, *shape)`` to class logits ``(N, C)``.
-        max_epochs: Passes over the training set.
+        networks: Modality name to a module from ``(N, *shape)`` to the logits of classes or of
+            binary attributes, ``(N, C)``.
+        max_steps: Training steps.
         batch_size: Samples in a batch.
-        learning_rate: Of Adam.
+        learning_rate: Of Adam, at the start; it falls to zero as a cosine.
         seed: Seed of the initial weights and of dropout.
     """
 
     def __init__(
         self,
         networks: Mapping[str, nn.Module],
-        max_epochs: int = 10,
+        max_steps: int = 1000,
         batch_size: int = 128,
         learning_rate: float = 1e-3,
         seed: int = 0,
     ) -> None:
         self.networks = nn.ModuleDict(dict(networks))
-        self.max_epochs = max_epochs
+        self.max_steps = max_steps
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.seed = seed
-        self.accuracy: dict[str, float] = {}
+        self.score: dict[str, float] = {}
+        """Modality name to the test accuracy or, of attributes, the mean average precision."""
+        self.measured_on = ""
 
-    def path(self, cache: str, fingerprint: str) -> Path:
-        """The file these classifiers are kept in: one for each data set, network and setting."""
-        numbers = (self.max_epochs, self.batch_size, self.learning_rate, self.seed)
-        recipe = f"{self.networks!r} {numbers}"
+    def path(self, cache: str, fingerprint: str, *, bfloat16: bool = False) -> Path:
+        """The file these classifiers are kept in: one for each training set and recipe.
+
+        Args:
+            cache: Folder for what is learned from the data.
+            fingerprint: A file name's worth of what determines the training set.
+            bfloat16: As in :meth:`fit`.
+        """
+        numbers = (self.max_steps, self.batch_size, self.learning_rate, self.seed, bfloat16)
+        recipe = f"{self.networks!r} {numbers} v{VERSION}"
         digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
         return Path(cache) / "classifiers" / f"{fingerprint}-{digest}.pt"
 
     def load(self, path: Path, device: torch.device) -> bool:
-        """Load weights and accuracies; false if the file does not exist."""
+        """Load weights and scores; false if the file does not exist."""
         if not path.exists():
             return False
         saved = torch.load(path, weights_only=True, map_location=device)
         self.networks.load_state_dict(saved["state_dict"])
-        self.accuracy = saved["accuracy"]
+        self.score, self.measured_on = saved["score"], saved["measured_on"]
         self._freeze(device)
         return True
 
-    def fit(
-        self,
-        epochs: Iterable[Iterable[Batch]],
-        test: Iterable[Batch],
-        path: Path,
-        device: torch.device,
-    ) -> None:
-        """Train all classifiers at once, measure them on the test set and save them.
+    def fit(self, train: Iterable[Batch], device: torch.device, *, bfloat16: bool = False) -> None:
+        """Train all classifiers at once.
 
-        The result depends on the data and the seed alone, and the random streams of a run around
-        it stay as they were. A plain loop, for it runs while a Trainer is setting up, where a
-        second one cannot be started.
+        The result depends on the data, the seed and the precision alone, and the random streams
+        of a run around it stay as they were. A plain loop, for it runs while a Trainer is setting
+        up, where a second one cannot be started.
+
+        Args:
+            train: Batches without an end, of which ``max_steps`` are taken.
+            device: Where to train.
+            bfloat16: Train in mixed precision; they judge in full precision all the same.
         """
+        from rich.progress import track
+
         with torch.inference_mode(False), torch.enable_grad(), seeded(self.seed, device):
             self.networks.to(device).requires_grad_(True).train().apply(_reset)
             optimizer = torch.optim.Adam(self.networks.parameters(), self.learning_rate)
-            for epoch in epochs:
-                for batch in epoch:
-                    optimizer.zero_grad()
-                    _loss(self.networks, batch).backward()
-                    optimizer.step()
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.max_steps)
+            batches = islice(train, self.max_steps)
+            for batch in track(batches, "Training classifiers", total=self.max_steps):
+                optimizer.zero_grad()
+                with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+                    loss = self._loss(batch)
+                loss.backward()
+                optimizer.step()
+                schedule.step()
         self._freeze(device)
-        self.accuracy = self._measure(test)
-        self._save(path)
+
+    def measure(self, test: Iterable[Batch], fingerprint: str) -> None:
+        """Measure the classifiers on a test set.
+
+        Args:
+            test: Batches to measure on.
+            fingerprint: What determines the test set, kept as ``measured_on``.
+        """
+        self.score, self.measured_on = self._scores(test), fingerprint
+
+    def save(self, path: Path) -> None:
+        """Keep weights and scores, so that a reader finds the whole file or none."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(f".{os.getpid()}.part")
+        content = {"score": self.score, "measured_on": self.measured_on}
+        torch.save({"state_dict": self.networks.state_dict(), **content}, beside)
+        beside.replace(path)
 
     def _freeze(self, device: torch.device) -> None:
         self.networks.to(device).eval().requires_grad_(False)
 
+    def _loss(self, batch: Batch) -> Tensor:
+        assert batch.label is not None
+        label = batch.label
+        logits = [network(batch.inputs[name]) for name, network in self.networks.items()]
+        if label.ndim == 1:
+            return torch.stack([cross_entropy(x, label) for x in logits]).sum()
+        target = label.to(logits[0])
+        return torch.stack([binary_cross_entropy_with_logits(x, target) for x in logits]).sum()
+
     @torch.no_grad()
-    def _measure(self, test: Iterable[Batch]) -> dict[str, float]:
-        correct = dict.fromkeys(self.networks, 0)
-        total = 0
+    def _scores(self, test: Iterable[Batch]) -> dict[str, float]:
+        logits: dict[str, list[Tensor]] = {name: [] for name in self.networks}
+        labels = []
         for batch in test:
             assert batch.label is not None
+            labels.append(batch.label)
             for name, network in self.networks.items():
-                correct[name] += int((network(batch.inputs[name]).argmax(-1) == batch.label).sum())
-            total += len(batch)
-        return {name: count / total for name, count in correct.items()}
-
-    def _save(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(f".{os.getpid()}.part")
-        torch.save({"state_dict": self.networks.state_dict(), "accuracy": self.accuracy}, beside)
-        beside.replace(path)  # so that a reader finds the whole file or none
+                logits[name].append(network(batch.inputs[name]))
+        label = torch.cat(labels)
+        return {name: _score(torch.cat(parts), label) for name, parts in logits.items()}
 
 
-def _loss(networks: nn.ModuleDict, batch: Batch) -> torch.Tensor:
-    assert batch.label is not None
-    losses = [
-        cross_entropy(net(batch.inputs[name]), batch.label) for name, net in networks.items()
-    ]
-    return torch.stack(losses).sum()
+def _score(logits: Tensor, label: Tensor) -> float:
+    if label.ndim == 1:
+        return (logits.argmax(-1) == label).float().mean().item()
+    return average_precision(logits, label).nanmean().item()
 
 
 def _reset(module: nn.Module) -> None:

@@ -20,7 +20,7 @@ from mmvae_bary.networks.residual import (
     residual_2d,
 )
 
-ATTRIBUTES = 40
+NUM_ATTRIBUTES = 40
 
 
 class CelebAImageEncoder(nn.Sequential):
@@ -58,7 +58,7 @@ class CelebAImageClassifier(nn.Sequential):
     """The encoder's trunk, to the logits of the 40 attributes, ``(B, 40)``."""
 
     def __init__(self) -> None:
-        super().__init__(*_image_trunk(), nn.Dropout(0.5), nn.Linear(640, ATTRIBUTES))
+        super().__init__(*_image_trunk(), nn.Dropout(0.5), nn.Linear(640, NUM_ATTRIBUTES))
 
 
 class CelebATextEncoder(nn.Sequential):
@@ -110,7 +110,7 @@ class CelebATextClassifier(nn.Sequential):
             *_shrinking((128, 256, 384, 512, 640, 768, 896)),
             nn.Flatten(),
             nn.Dropout(0.5),
-            nn.Linear(896, ATTRIBUTES),
+            nn.Linear(896, NUM_ATTRIBUTES),
         )
 
 
