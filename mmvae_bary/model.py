@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mmvae_bary.distributions import Gaussian
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+LOG_VARIANCES = (-20.0, 20.0)  # beyond, a divergence or a precision would overflow in float32
 SEPARATORS = ("+", "->", "/", ".")
 RESERVED = ("", "mean")  # a figure's key is coherence/mean
 
@@ -48,7 +49,8 @@ class Modality(nn.Module):
     Args:
         shape: Shape of one sample, without the batch.
         encoder: From ``(B, *shape)`` to ``(B, 2 * (shared + private))``: the means, then the
-            log-variances, of the shared latent followed by the private one.
+            log-variances, of the shared latent followed by the private one. Log-variances are
+            clamped to [-20, 20].
         decoder: From ``(N, shared + private)`` to the likelihood's parameters, ``(N, *shape)``.
         likelihood: From the decoder's output to p(x | z).
         private_dim: Width of the latent that only this modality has.
@@ -80,6 +82,7 @@ class Modality(nn.Module):
     def encode(self, x: Tensor) -> tuple[Gaussian, Gaussian]:
         """The posteriors of the shared and of the private latent, in float32 or wider."""
         loc, log_variance = at_least_float32(self.encoder(x)).chunk(2, dim=-1)
+        log_variance = log_variance.clamp(*LOG_VARIANCES)
         widths = [loc.shape[-1] - self.private_dim, self.private_dim]
         shared, private = (
             diagonal_gaussian(*parameters)

@@ -23,7 +23,7 @@ from mmvae_bary import (
 )
 from mmvae_bary.distributions import standard_gaussian
 from mmvae_bary.divergences import kl
-from mmvae_bary.likelihoods import Laplace
+from mmvae_bary.likelihoods import Laplace, Normal
 from mmvae_bary.networks import MLPDecoder, MLPEncoder
 from tests.conftest import LATENT_DIM, SHAPES, tiny_batch, tiny_inputs, tiny_modalities, tiny_model
 
@@ -372,3 +372,15 @@ def test_training_step_on_the_gpu_waits_for_nothing() -> None:
             loss(model, batch).backward()
         finally:
             torch.cuda.set_sync_debug_mode("default")
+
+
+def test_variances_stay_finite() -> None:
+    """Whatever an encoder says, so that one wild sample does not end a run in NaN."""
+    encoder = nn.Linear(6, 2 * LATENT_DIM)
+    nn.init.constant_(encoder.weight, 1e3)
+    modality = Modality((6,), encoder, MLPDecoder(LATENT_DIM, (6,), hidden=[4]), Normal(0.5))
+    model = MWBVAE({"code": modality}, LATENT_DIM)
+    inputs = {"code": torch.cat([torch.ones(1, 6), -torch.ones(1, 6)])}
+    terms = model.elbo(Batch(inputs), model.encode_modalities(inputs))
+    assert terms.kl.isfinite()
+    assert model.encode(inputs).stddev[1].min() > 0
