@@ -22,12 +22,15 @@ from mmvae_bary.barycenters.subsets import powerset
 from mmvae_bary.data import MultimodalDataModule
 from mmvae_bary.distributions import Mixture, derive_seed, seeded
 from mmvae_bary.metrics import (
+    AttributeCoherence,
+    AttributeProbe,
     CrossModalCoherence,
     JointCoherence,
     LinearProbe,
     ModalityClassifiers,
 )
 from mmvae_bary.metrics.coherence import sources
+from mmvae_bary.metrics.linear_probe import Probe
 from mmvae_bary.model import Encoding, MultimodalVAE
 
 if TYPE_CHECKING:
@@ -120,7 +123,9 @@ class MetricCallback(Callback, ABC):
 
 
 class LinearProbeCallback(MetricCallback):
-    """Accuracy of a linear probe on the latent representation of every subset of modalities.
+    """A linear probe on the latent representation of every subset of modalities.
+
+    Its accuracy or, where a label is binary attributes, its average precision.
 
     Args:
         num_rows: Training tuples the probe is fitted on, drawn without replacement, the same for
@@ -142,13 +147,22 @@ class LinearProbeCallback(MetricCallback):
         self.num_rows = num_rows
         self.representation = representation
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse too many rows before time is spent."""
+        if stage != "predict":
+            _data(trainer).probe_dataloader(self.num_rows, self.seed)
+
     def start(self, data: MultimodalDataModule, model: MultimodalVAE) -> list[Metric]:
         rows, labels = [], []
         for batch in data.probe_dataloader(self.num_rows, self.seed):
             encoding = model.encode_modalities(batch.inputs, batch.present)
             rows.append(self._represent(model.conditionals(encoding)))
             labels.append(_label(batch))
-        self.probe = LinearProbe(model.names, data.num_classes)
+        self.probe: Probe = (
+            AttributeProbe(model.names, data.attributes)
+            if data.attributes
+            else LinearProbe(model.names, data.num_classes)
+        )
         self.probe.fit(torch.cat(rows, 1), torch.cat(labels))
         return [self.probe]
 
@@ -169,57 +183,100 @@ class CoherenceCallback(MetricCallback):
     beside the data, and always judge in evaluation mode.
 
     Args:
-        classifiers: Modality name to a network from ``(N, *shape)`` to class logits.
-        max_epochs: Passes over the training set when the classifiers are trained.
-        gate: Accuracy on the test set below which a classifier is called unfit to judge.
+        classifiers: Modality name to a network from ``(N, *shape)`` to the logits of classes or
+            of attributes.
+        max_steps: Steps for which the classifiers are trained, all at once.
+        gate: Score on the test set below which a classifier is called unfit to judge, one or by
+            modality: the accuracy or, of attributes, the mean average precision.
         seed: Seed of the draws.
     """
 
     def __init__(
         self,
         classifiers: dict[str, nn.Module],
-        max_epochs: int = 10,
-        gate: float = 0.9,
+        max_steps: int = 1000,
+        gate: float | dict[str, float] = 0.9,
         seed: int = 0,
     ) -> None:
         super().__init__(seed)
-        self.classifiers = ModalityClassifiers(classifiers, max_epochs)
-        self.gate = gate
+        self.classifiers = ModalityClassifiers(classifiers, max_steps)
+        self.gate = gate if isinstance(gate, dict) else dict.fromkeys(classifiers, gate)
+        if set(self.gate) != set(classifiers):
+            raise ValueError(
+                f"gate: got {list(self.gate)}, expected a number or one for each of "
+                f"{list(classifiers)}"
+            )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Train the classifiers, or load them where that was done before."""
         if stage == "predict":
             return
         assert isinstance(pl_module, MultimodalVAE)
-        judges, data, device = self.classifiers, _data(trainer), trainer.strategy.root_device
-        if set(judges.networks) != set(pl_module.names):
+        networks = self.classifiers.networks
+        if set(networks) != set(pl_module.names):
             raise ValueError(
-                f"classifiers: got {list(judges.networks)}, expected one for each of "
+                f"classifiers: got {list(networks)}, expected one for each of "
                 f"{list(pl_module.names)}"
             )
-        path = judges.path(data.cache, data.fingerprint)
-        if trainer.is_global_zero and not path.exists():
-            rank_zero_info(f"Training the classifiers that judge coherence, to keep in {path}")
-            size = judges.batch_size
-            epochs = (data.batches("train", size, epoch) for epoch in range(judges.max_epochs))
-            judges.fit(epochs, data.batches("test", size), path, device)
+        path = self.fit_classifiers(trainer)
         trainer.strategy.barrier("classifiers")
-        if not judges.load(path, device):
+        if not self.classifiers.load(path, trainer.strategy.root_device):
             raise FileNotFoundError(
                 f"got no classifiers at {path}, expected those that the first process keeps "
                 "there: all processes need one cache"
             )
-        for name, accuracy in self.classifiers.accuracy.items():
-            if accuracy < self.gate:
-                rank_zero_warn(
-                    f"the classifier of {name!r} has a test accuracy of {accuracy:.3f}, below the "
-                    f"gate of {self.gate}: coherence towards {name!r} means little"
-                )
+        measure = _measure(_data(trainer)).replace("_", " ")
+        for name in self.unfit:
+            rank_zero_warn(
+                f"the classifier of {name!r} has a test {measure} of "
+                f"{self.classifiers.score[name]:.3f}, below the gate of {self.gate[name]}: "
+                f"coherence towards {name!r} means little"
+            )
+
+    def fit_classifiers(self, trainer: Trainer) -> Path:
+        """Train and measure the classifiers unless that was done before, on the first process.
+
+        Args:
+            trainer: Says on which device, and has the data, which is set up.
+
+        Returns:
+            The file they are kept in.
+
+        Raises:
+            ValueError: If they are not those of the data's modalities.
+        """
+        judges, data = self.classifiers, _data(trainer)
+        if set(judges.networks) != set(data.modalities):
+            raise ValueError(
+                f"classifiers: got {list(judges.networks)}, expected one for each modality of the "
+                f"data: {list(data.modalities)}"
+            )
+        device, bfloat16 = trainer.strategy.root_device, trainer.precision == "bf16-mixed"
+        path = judges.path(data.cache, data.fingerprint("train"), bfloat16=bfloat16)
+        if not trainer.is_global_zero:
+            return path
+        if not judges.load(path, device):
+            rank_zero_info(f"Training the classifiers that judge coherence, to keep in {path}")
+            train = data.endless_batches("train", judges.batch_size)
+            judges.fit(train, device, bfloat16=bfloat16)
+        if judges.measured_on != data.fingerprint("test"):
+            judges.measure(data.batches("test", data.eval_batch_size), data.fingerprint("test"))
+            judges.save(path)
+        return path
+
+    @property
+    def unfit(self) -> list[str]:
+        """The modalities whose classifier is below its gate."""
+        return [name for name, score in self.classifiers.score.items() if score < self.gate[name]]
 
     def start(self, data: MultimodalDataModule, model: MultimodalVAE) -> list[Metric]:
         networks = dict(self.classifiers.networks.items())
-        self.cross_modal = CrossModalCoherence(model.names, networks)
-        self.joint = JointCoherence(model.names, networks)
+        self.cross_modal: CrossModalCoherence | AttributeCoherence = (
+            AttributeCoherence(model.names, networks, data.attributes)
+            if data.attributes
+            else CrossModalCoherence(model.names, networks)
+        )
+        self.joint = JointCoherence(model.names, networks, data.attributes)
         subsets = powerset(model.names)
         self.source_rows = {
             name: torch.tensor(
@@ -343,7 +400,7 @@ class ResultsCallback(Callback):
         self.seconds["test"] = time.perf_counter() - self.test_started
         figures = {key: value.item() for key, value in trainer.callback_metrics.items()}
         meta = self._meta(trainer, pl_module)
-        _print_table(pl_module, figures, meta)
+        _print_table(pl_module.names, _measure(_data(trainer)), figures, meta)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -357,24 +414,30 @@ class ResultsCallback(Callback):
 
     def _meta(self, trainer: Trainer, model: MultimodalVAE) -> dict[str, Any]:
         packages = ("mmvae-bary", "torch", "lightning", "torchmetrics")
-        accuracy = {}
+        data, scores = _data(trainer), {}
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, CoherenceCallback):
-                accuracy = callback.classifiers.accuracy
+                scores = callback.classifiers.score
         return {
             "model": type(model).__name__,
             "barycenter": re.sub(r"\s+|\(inner\): ", "", repr(model.barycenter)),
-            "data": type(trainer.datamodule).__name__,  # type: ignore[attr-defined]
+            "data": type(data).__name__,
+            "data_notes": data.notes,
             "seed": int(os.environ["PL_GLOBAL_SEED"]) if "PL_GLOBAL_SEED" in os.environ else None,
             **self.progress,
             "precision": str(trainer.precision),
             "device": _device_name(model.device),
             "processes": trainer.world_size,
             "seconds": {stage: round(seconds, 1) for stage, seconds in self.seconds.items()},
-            "classifier_accuracy": accuracy,
+            f"classifier_{_measure(data)}": scores,
             "versions": {name: version(name) for name in packages}
             | {"python": platform.python_version()},
         }
+
+
+def _measure(data: MultimodalDataModule) -> str:
+    """What probes and classifiers are judged by, as it stands in the figures' keys."""
+    return "average_precision" if data.attributes else "accuracy"
 
 
 def run_folder(trainer: Trainer) -> Path:
@@ -407,27 +470,38 @@ def _device_name(device: torch.device) -> str:
     return f"{platform.machine()} {device.type}, {torch.get_num_threads()} threads"
 
 
-def _print_table(model: MultimodalVAE, figures: dict[str, float], meta: dict[str, Any]) -> None:
+def _print_table(
+    names: tuple[str, ...], measure: str, figures: dict[str, float], meta: dict[str, Any]
+) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"{meta['model']}, {meta['barycenter']}, on {meta['data']}, test set")
     table.add_column("given")
     table.add_column("probe", justify="right")
-    for name in model.names:
+    for name in names:
         table.add_column(f"→ {name}", justify="right")
-    for subset in map("+".join, model.subsets):
-        cells = [figures.get(f"coherence/{subset}->{name}") for name in model.names]
-        table.add_row(subset, *map(_cell, [figures.get(f"probe/accuracy/{subset}"), *cells]))
+
+    def add(row: str, probe: str, keys: list[str]) -> None:
+        table.add_row(row, *(_cell(figures.get(key)) for key in [probe, *keys]))
+
+    for subset in map("+".join, powerset(names)):
+        keys = [f"coherence/{subset}->{name}" for name in names]
+        add(subset, f"probe/{measure}/{subset}", keys)
     table.add_section()
-    means = [figures.get(f"coherence/mean->{name}") for name in model.names]
-    table.add_row("mean", *map(_cell, [figures.get("probe/accuracy/mean"), *means]))
-    accuracy = [meta["classifier_accuracy"].get(name) for name in model.names]
-    table.add_row("classifier, real data", "", *map(_cell, accuracy))
-    table.caption = (
-        "probe: accuracy of a linear probe. →: coherence of what is generated; "
-        f"mean {_cell(figures.get('coherence/mean'))}, "
-        f"all alike from the prior {_cell(figures.get('coherence/joint'))}"
+    add("mean", f"probe/{measure}/mean", [f"coherence/mean->{name}" for name in names])
+    if "coherence/chance" in figures:
+        add("chance (base rates)", "probe/chance", ["coherence/chance"] * len(names))
+    scores = [meta[f"classifier_{measure}"].get(name) for name in names]
+    table.add_row("classifier, real data", "", *map(_cell, scores))
+    table.caption = "; ".join(
+        [
+            f"probe: {measure.replace('_', ' ')} of a linear probe. →: coherence of what is "
+            f"generated, its classifier's {measure.replace('_', ' ')}, mean "
+            f"{_cell(figures.get('coherence/mean'))}",
+            f"classifiers agree on what the prior gives: {_cell(figures.get('coherence/joint'))}",
+            *meta["data_notes"],
+        ]
     )
     Console().print(table)
 

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from importlib.resources import files
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException as LightningError
 from lightning.pytorch import Trainer
@@ -18,13 +19,21 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 import mmvae_bary.networks  # noqa: F401  (their short names are known once they are imported)
-from mmvae_bary.callbacks import ResultsCallback, SampleGridCallback
+from mmvae_bary.callbacks import CoherenceCallback, ResultsCallback, SampleGridCallback
 from mmvae_bary.data import DigitsDataModule, MultimodalDataModule
 from mmvae_bary.model import MWBVAE, WBVAE, MoEVAE, MoPoEVAE, MultimodalVAE, PoEVAE
 
 MODELS = (PoEVAE, MoEVAE, MoPoEVAE, WBVAE, MWBVAE)
 CONFIG_OPTIONS = ("--config", "-c")
-CONFIGS = files("mmvae_bary") / "configs"
+PACKAGED = {
+    path.name: str(path)
+    for path in (files("mmvae_bary") / "configs").iterdir()
+    if path.name.endswith(".yaml")
+}
+EPILOG = (
+    f"Packaged configurations, for --config: {', '.join(sorted(PACKAGED))}. "
+    "mmvae classifiers fit --config NAME trains the classifiers that judge coherence."
+)
 # What Lightning warns of and no user could mend
 NOISE = (
     ".*LeafSpec.* is deprecated",  # its own call, with torch 2.15
@@ -64,7 +73,9 @@ class MultimodalCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Refuse a missing checkpoint before time is spent; print one table after a test."""
-        path = self.config[str(self.subcommand)].get("ckpt_path")
+        if self.subcommand is None:
+            return
+        path = self.config[self.subcommand].get("ckpt_path")
         if path not in {None, "last", "best", "hpc"} and not Path(path).is_file():
             raise FileNotFoundError(f"ckpt_path: got {str(path)!r}, expected a checkpoint file")
         if self.subcommand == "test":
@@ -85,22 +96,58 @@ def main(args: list[str] | None = None) -> None:
     """
     for message in NOISE:
         warnings.filterwarnings("ignore", message=message)
-    quiet = {"exit_on_error": False}  # errors are raised, for _said to shorten
+    args = sys.argv[1:] if args is None else args
     try:
-        MultimodalCLI(
-            MultimodalVAE,
-            MultimodalDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            parser_kwargs={**quiet, **dict.fromkeys(LightningCLI.subcommands(), quiet)},
-            args=args,
-        )
+        if args[:1] == ["classifiers"]:
+            _classifiers(args[1:])
+        else:
+            _cli(args, run=True)
     except (ValueError, TypeError, OSError, ArgumentError, ImportError, LightningError) as error:
         if os.environ.get("MMVAE_DEBUG"):
             raise
         sys.exit(f"mmvae: error: {_said(error)} (MMVAE_DEBUG=1 shows where)")
+
+
+def _cli(args: list[str], *, run: bool) -> MultimodalCLI:
+    quiet = {"exit_on_error": False}  # errors are raised, for _said to shorten
+    subcommands = dict.fromkeys(LightningCLI.subcommands(), quiet) if run else {}
+    return MultimodalCLI(
+        MultimodalVAE,
+        MultimodalDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        parser_kwargs={**quiet, "epilog": EPILOG, **subcommands},
+        run=run,
+        args=args,
+    )
+
+
+def _classifiers(args: list[str]) -> None:
+    """``mmvae classifiers fit``: train those of a configuration, unless that was done before."""
+    from rich.console import Console
+
+    if args[:1] != ["fit"]:
+        raise ValueError(
+            f"got mmvae classifiers {' '.join(args)}, expected mmvae classifiers fit --config NAME"
+        )
+    cli = _cli(args[1:], run=False)
+    trainer: Any = cli.trainer
+    data = cli.datamodule
+    judges = [judge for judge in trainer.callbacks if isinstance(judge, CoherenceCallback)]
+    if not judges:
+        raise ValueError("got a configuration without a CoherenceCallback, expected one")
+    trainer.datamodule, data.trainer = data, trainer
+    data.prepare_data()
+    data.setup("fit")
+    for judge in judges:
+        path = judge.fit_classifiers(trainer)
+        for name, score in judge.classifiers.score.items():
+            Console().print(f"{name}: {score:.3f} on the test set, gate {judge.gate[name]}")
+        Console().print(f"The classifiers are in {path}")
+        if judge.unfit:
+            raise ValueError(f"below their gate: {', '.join(judge.unfit)}")
 
 
 def _said(error: BaseException) -> str:
@@ -137,13 +184,12 @@ def _packaged(args: list[str]) -> list[str]:
 def _find(name: str) -> str:
     if Path(name).is_file():
         return name
-    packaged = {path.name: str(path) for path in CONFIGS.iterdir() if path.name.endswith(".yaml")}
-    if name not in packaged:
+    if name not in PACKAGED:
         raise FileNotFoundError(
             f"--config: got {name!r}, which is no file here, expected one or a packaged "
-            f"configuration: {', '.join(sorted(packaged))}"
+            f"configuration: {', '.join(sorted(PACKAGED))}"
         )
-    return packaged[name]
+    return PACKAGED[name]
 
 
 if __name__ == "__main__":

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from mmvae_bary import MWBVAE, MultimodalVAE, cli
+from tests.test_celeba import make
 
 # with so few tuples the classifiers stay below their gate
 pytestmark = pytest.mark.filterwarnings("ignore:the classifier of")
@@ -114,6 +116,97 @@ def test_a_classifier_below_its_gate_is_called_out() -> None:
     assert len(files) == 1  # kept beside the data, and nothing else
 
 
+def test_classifiers_are_trained_before_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are judged by their gate, and a run finds them trained."""
+    sizes = ["--data.init_args.num_train=3000", "--data.init_args.num_test=120"]
+    arguments = [*SHORT, *sizes, "--data.init_args.cache=judges"]
+    with pytest.raises(SystemExit, match=r"below their gate: .*scene"):
+        cli.main(["classifiers", "fit", "--config", shortened("digits.yaml", 60), *arguments])
+    (path,) = Path("judges/classifiers").iterdir()
+    printed = capsys.readouterr().out
+    assert "scene: 0." in printed
+    assert "gate 0.9" in printed
+    assert not Path("runs").exists()
+    before = path.stat().st_mtime_ns
+    cli.main(["fit", f"--config={shortened('digits.yaml', 60)}", *arguments])
+    assert [file.stat().st_mtime_ns for file in path.parent.iterdir()] == [before]
+    with pytest.raises(SystemExit, match="got mmvae classifiers train, expected mmvae class"):
+        cli.main(["classifiers", "train"])
+    other_test = "--data.init_args.num_test=110"  # the weights are kept, the score is not
+    with pytest.raises(SystemExit, match="below their gate"):
+        cli.main(["classifiers", "fit", "--config=short_digits.yaml", *arguments, other_test])
+    assert len(list(path.parent.iterdir())) == 1
+    assert path.stat().st_mtime_ns > before
+
+
+def shortened(name: str, classifier_steps: int, num_rows: int = 500) -> str:
+    """A copy of a packaged configuration that trains its classifiers for a few steps only."""
+    content = yaml.safe_load(Path(cli.PACKAGED[name]).read_text(encoding="utf-8"))
+    probe, coherence = content["trainer"]["callbacks"]
+    probe["init_args"] = {"num_rows": num_rows}
+    coherence["init_args"]["max_steps"] = classifier_steps
+    path = Path(f"short_{name}")
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return str(path)
+
+
+TWO_STEPS = [
+    "--trainer.max_steps=2",
+    "--trainer.log_every_n_steps=1",
+    "--trainer.enable_progress_bar=false",
+]
+
+
+def test_celeba_from_made_up_files(capsys: pytest.CaptureFixture[str]) -> None:
+    """Attributes instead of a class, and private latents."""
+    make(Path("raw"), 200)
+    small = ["--data.init_args.batch_size=8", *TWO_STEPS]
+    config = f"--config={shortened('celeba.yaml', 2, num_rows=20)}"
+    cli.main(["fit", config, "--data.init_args.root=raw", *small])
+    run = Path("runs/celeba/version_0")
+    figures = results(run)
+    notes = ["pictures of half size", "only 160 + 20 + 20 pictures, split by index"]
+    assert figures["meta"]["data_notes"][1:] == notes
+    assert set(figures["meta"]["classifier_average_precision"]) == {"image", "text"}
+    for key in ("probe/average_precision/image+text", "coherence/text->image", "probe/chance"):
+        assert 0 < figures[key] < 1
+    assert "coherence/text->image/Smiling" in figures
+    assert "coherence/joint/Smiling" in figures
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "chance (base rates)" in printed
+    assert "pictures of half size" in printed
+    with Image.open(run / "samples" / "image_to_text.png") as picture:
+        assert picture.size[0] > 1000  # long texts take wide cells
+
+
+BENCHMARKS = {
+    "polymnist": "--data.init_args.backgrounds={root}/polymnist_backgrounds",
+    "mnist_svhn_text": "--data.init_args.verify=false",
+    "celeba": "--data.init_args.limit_validation=10",
+}
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_benchmarks_from_real_raw_files(benchmark: str, real_data: Path) -> None:
+    cli.main(
+        [
+            "fit",
+            f"--config={shortened(f'{benchmark}.yaml', 2, num_rows=100)}",
+            f"--data.init_args.root={real_data}",
+            BENCHMARKS[benchmark].format(root=real_data),
+            "--data.init_args.limit_train=200",
+            "--data.init_args.limit_test=20",
+            "--data.init_args.batch_size=8",
+            *TWO_STEPS,
+        ]
+    )
+    run = Path("runs") / benchmark / "version_0"
+    assert results(run)["meta"]["data_notes"]
+    assert any((run / "samples").iterdir())
+
+
 def test_validate_and_predict(cache: str) -> None:
     for command in ("validate", "predict"):
         cli.main([command, "--config=digits.yaml", *short(cache)])
@@ -191,7 +284,7 @@ BAD_COMMANDS = {
     "unknown configuration": (
         ["fit", "--config=digit.yaml"],
         "--config: got 'digit.yaml', which is no file here, expected one or a packaged "
-        "configuration: digits.yaml, ",
+        "configuration: celeba.yaml, digits.yaml, ",
     ),
     "missing checkpoint": (
         ["test", "--config=digits.yaml", "--ckpt_path=no.ckpt"],
