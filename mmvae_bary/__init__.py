@@ -8,13 +8,14 @@ The files, a concept each; a row imports only rows below it::
     networks | barycenters | objectives
     likelihoods | divergences
     distributions
-    batch
+    batch | matrices
 """
 
 from mmvae_bary.barycenters import (
     Barycenter,
     GeometricBarycenter,
     MixtureOfExperts,
+    NumericalBarycenter,
     ProductOfExperts,
     SubsetMixture,
     WassersteinBarycenter,
@@ -64,6 +65,7 @@ __all__ = [
     "Modality",
     "MultimodalDataModule",
     "MultimodalVAE",
+    "NumericalBarycenter",
     "PoEVAE",
     "PolyMNISTDataModule",
     "ProductOfExperts",

@@ -40,6 +40,16 @@ def diagonal_gaussian(loc: Tensor, scale: Tensor) -> DiagonalGaussian:
     return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
 
 
+def full_gaussian(loc: Tensor, scale_tril: Tensor) -> MultivariateNormal:
+    """The Gaussian of mean ``loc`` and covariance ``scale_tril @ scale_tril.mT``.
+
+    Args:
+        loc: Means of shape ``(..., D)``.
+        scale_tril: Cholesky factors of shape ``(..., D, D)``, lower triangular.
+    """
+    return MultivariateNormal(loc, scale_tril=scale_tril, validate_args=False)
+
+
 def standard_gaussian(p: Distribution) -> Gaussian:
     """The standard normal like ``p``, or like its components where it is a mixture.
 
@@ -87,7 +97,7 @@ def diagonal_parameters(p: Distribution) -> tuple[Tensor, Tensor]:
 def rebuild(like: Distribution, loc: Tensor, scale: Tensor) -> Gaussian:
     """A Gaussian of the family of ``like`` from what :func:`parameters` returns."""
     if isinstance(like, MultivariateNormal):
-        return MultivariateNormal(loc, scale_tril=scale, validate_args=False)
+        return full_gaussian(loc, scale)
     return diagonal_gaussian(loc, scale)
 
 

@@ -2,8 +2,7 @@ r"""Divergences between Gaussians, each a pure function ``(p, q) -> (...)`` in n
 
 The paper's Eq. 4 defines a barycenter as the :math:`q` that minimises
 :math:`\sum_m \lambda_m d(q_m, q)`, so a divergence is always called as ``d(expert, barycenter)``.
-Both arguments are diagonal Gaussians of broadcasting batch shapes; :func:`kl` and
-:func:`kl_convexity_bound` take full covariances too.
+Both arguments are Gaussians of one kind, diagonal or full, of broadcasting batch shapes.
 """
 
 from __future__ import annotations
@@ -11,9 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import Distribution, MultivariateNormal, kl_divergence
 
-from mmvae_bary.distributions import Mixture, diagonal_parameters
+from mmvae_bary.distributions import Mixture, parameters
+from mmvae_bary.matrices import symmetric_sqrt
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,16 +97,27 @@ def alpha(p: Distribution, q: Distribution, alpha: float = 0.5) -> Tensor:
 
 
 def wasserstein(p: Distribution, q: Distribution) -> Tensor:
-    r"""Squared 2-Wasserstein distance (Eq. 1 of the paper) of diagonal Gaussians.
+    r"""Squared 2-Wasserstein distance (Eq. 1 of the paper) of two Gaussians of one kind.
 
-    .. math:: \mathcal{W}_2^2(p, q) = |\mu_p - \mu_q|^2 + |\sigma_p - \sigma_q|^2
+    .. math::
+        \mathcal{W}_2^2(p, q) = |\mu_p - \mu_q|^2 + \mathrm{tr}\big(\Sigma_p + \Sigma_q
+        - 2 (\Sigma_p^{1/2} \Sigma_q \Sigma_p^{1/2})^{1/2}\big),
+
+    which is :math:`|\mu_p - \mu_q|^2 + |\sigma_p - \sigma_q|^2` of diagonal ones.
 
     Returns:
         The squared unit of the latent space, of the broadcast batch shape.
     """
-    p_loc, p_scale = diagonal_parameters(p)
-    q_loc, q_scale = diagonal_parameters(q)
-    return ((p_loc - q_loc).square() + (p_scale - q_scale).square()).sum(-1)
+    _check_kinds(p, q)
+    (p_loc, p_scale), (q_loc, q_scale) = parameters(p), parameters(q)
+    squares = (p_loc - q_loc).square().sum(-1)
+    if isinstance(p, MultivariateNormal):
+        # tr (S_p^1/2 S_q S_p^1/2)^1/2 is the sum of the singular values of L_p^T L_q
+        product = p_scale.mT @ q_scale
+        fidelity = symmetric_sqrt(product @ product.mT).diagonal(dim1=-2, dim2=-1).sum(-1)
+        traces = p_scale.square().sum((-2, -1)) + q_scale.square().sum((-2, -1))
+        return squares + traces - 2 * fidelity
+    return squares + (p_scale - q_scale).square().sum(-1)
 
 
 def kl_convexity_bound(q: Distribution, p: Distribution) -> Tensor:
@@ -129,10 +140,33 @@ def kl_convexity_bound(q: Distribution, p: Distribution) -> Tensor:
 
 
 def _log_chernoff(p: Distribution, q: Distribution, alpha: float) -> Tensor:
-    """Log of the integral of ``p^alpha q^(1 - alpha)``, for diagonal Gaussians."""
-    p_loc, p_scale = diagonal_parameters(p)
-    q_loc, q_scale = diagonal_parameters(q)
+    """Log of the integral of ``p^alpha q^(1 - alpha)``, for Gaussians of one kind."""
+    _check_kinds(p, q)
+    (p_loc, p_scale), (q_loc, q_scale) = parameters(p), parameters(q)
+    if isinstance(p, MultivariateNormal):
+        covariance = alpha * q_scale @ q_scale.mT + (1 - alpha) * p_scale @ p_scale.mT
+        factor = torch.linalg.cholesky(covariance)
+        whitened = torch.linalg.solve_triangular(
+            factor, (p_loc - q_loc).unsqueeze(-1), upper=False
+        )
+        distance = alpha * (1 - alpha) * whitened.square().sum((-2, -1))
+        log_scales = (1 - alpha) * _log_det(p_scale) + alpha * _log_det(q_scale)
+        result: Tensor = log_scales - _log_det(factor) - distance / 2
+        return result
     variance = alpha * q_scale.square() + (1 - alpha) * p_scale.square()
     distance = alpha * (1 - alpha) * (p_loc - q_loc).square() / variance
     scales = (1 - alpha) * p_scale.log() + alpha * q_scale.log()
     return (scales - variance.log() / 2 - distance / 2).sum(-1)
+
+
+def _check_kinds(p: Distribution, q: Distribution) -> None:
+    if isinstance(p, MultivariateNormal) != isinstance(q, MultivariateNormal):
+        raise TypeError(
+            f"got a {type(p).__name__} and an {type(q).__name__}, expected Gaussians of one kind"
+        )
+
+
+def _log_det(factor: Tensor) -> Tensor:
+    """The log-determinant of a triangular matrix."""
+    result: Tensor = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return result

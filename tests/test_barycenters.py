@@ -16,6 +16,7 @@ from mmvae_bary import (
     GeometricBarycenter,
     Mixture,
     MixtureOfExperts,
+    NumericalBarycenter,
     ProductOfExperts,
     SubsetMixture,
     WassersteinBarycenter,
@@ -27,7 +28,7 @@ from mmvae_bary.distributions import (
     diagonal_parameters,
     map_parameters,
 )
-from mmvae_bary.divergences import kl
+from mmvae_bary.divergences import kl, wasserstein
 from tests.conftest import random_experts
 
 FAMILY: dict[str, Callable[[], Barycenter]] = {
@@ -39,10 +40,18 @@ FAMILY: dict[str, Callable[[], Barycenter]] = {
     "wasserstein": WassersteinBarycenter,
     "mopoe": lambda: SubsetMixture(ProductOfExperts("full_set")),
     "mwb": lambda: SubsetMixture(WassersteinBarycenter()),
+    "numerical-wasserstein": lambda: NumericalBarycenter(wasserstein),
     "subsets-of-geometric": lambda: SubsetMixture(GeometricBarycenter(), conditional="mixture"),
 }
 # A product is sharper than its experts, and a prior expert pulls the answer to the origin.
-IDEMPOTENT = ("geometric", "mixture", "wasserstein", "mwb", "subsets-of-geometric")
+IDEMPOTENT = (
+    "geometric",
+    "mixture",
+    "wasserstein",
+    "mwb",
+    "numerical-wasserstein",
+    "subsets-of-geometric",
+)
 PRODUCTS = ("product-always", "product-full_set", "product-never")
 WITHOUT_PRIOR = (*IDEMPOTENT, "product-never")
 M = 3
@@ -396,7 +405,7 @@ def test_bad_arguments() -> None:
         SubsetMixture(WassersteinBarycenter(), "both")  # type: ignore[arg-type]
     full = torch.distributions.MultivariateNormal(torch.zeros(5, M, 2), torch.eye(2))
     with pytest.raises(TypeError, match="got a MultivariateNormal, expected a diagonal Gaussian"):
-        WassersteinBarycenter()(full)
+        GeometricBarycenter()(full)
     with pytest.raises(ValueError, match="got inner=MixtureOfExperts, which returns a mixture"):
         SubsetMixture(MixtureOfExperts())
     with pytest.raises(ValueError, match=r"got experts of batch shape \(\) and event"):

@@ -94,5 +94,9 @@ def test_convexity_bound_lies_above_the_kl_of_a_mixture() -> None:
 def test_full_covariances() -> None:
     p = MultivariateNormal(torch.zeros(2), torch.eye(2))
     assert kl(p, p).item() == 0
-    with pytest.raises(TypeError, match="got a MultivariateNormal, expected a diagonal Gaussian"):
-        wasserstein(p, p)
+    diagonal = diagonal_gaussian(torch.zeros(2), torch.ones(2))
+    for divergence in (wasserstein, hellinger):
+        with pytest.raises(
+            TypeError, match="got a MultivariateNormal and an Independent, expected"
+        ):
+            divergence(p, diagonal)

@@ -2,6 +2,7 @@
 
 from mmvae_bary.barycenters.base import Barycenter, Divergence
 from mmvae_bary.barycenters.kl import GeometricBarycenter, MixtureOfExperts, ProductOfExperts
+from mmvae_bary.barycenters.numerical import NumericalBarycenter
 from mmvae_bary.barycenters.subsets import SubsetMixture
 from mmvae_bary.barycenters.wasserstein import WassersteinBarycenter
 
@@ -10,6 +11,7 @@ __all__ = [
     "Divergence",
     "GeometricBarycenter",
     "MixtureOfExperts",
+    "NumericalBarycenter",
     "ProductOfExperts",
     "SubsetMixture",
     "WassersteinBarycenter",

@@ -4,32 +4,97 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+from torch.distributions import MultivariateNormal
+
 from mmvae_bary.barycenters.base import Barycenter, normalized, weighted_sum
-from mmvae_bary.distributions import diagonal_gaussian, diagonal_parameters
+from mmvae_bary.barycenters.implicit import fixed_point
+from mmvae_bary.distributions import as_double, diagonal_gaussian, full_gaussian, parameters
 from mmvae_bary.divergences import wasserstein
+from mmvae_bary.matrices import symmetric_sqrt, symmetrize
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mmvae_bary.distributions import DiagonalGaussian, Gaussian
+    from mmvae_bary.distributions import Gaussian
 
 
 class WassersteinBarycenter(Barycenter):
-    r"""Barycenter under the squared 2-Wasserstein distance; its diagonal closed form, Eq. 7.
+    r"""Barycenter under the squared 2-Wasserstein distance.
+
+    Of diagonal experts it has the closed form of Eq. 7, where standard deviations average, not
+    variances:
 
     .. math::
         \tilde\mu = \sum_m \lambda_m \mu_m, \qquad \tilde\sigma = \sum_m \lambda_m \sigma_m
 
-    Standard deviations average, not variances. Weights are scaled to sum to one.
+    Of full covariances it is the Bures-Wasserstein barycenter, the fixed point of Eq. 6,
+
+    .. math::
+        \tilde\Sigma = \sum_m \lambda_m
+        \big(\tilde\Sigma^{1/2} \Sigma_m \tilde\Sigma^{1/2}\big)^{1/2},
+
+    iterated in float64 as in Alvarez-Esteban et al. Gradients are implicit: they hold for the
+    fixed point, however many iterations led there, and take the memory of one.
+
+    Weights are scaled to sum to one.
+
+    Args:
+        tolerance: Of full covariances: the residual of Eq. 6 relative to the covariance, in the
+            Frobenius norm, at which the iteration stops.
+        max_iterations: Iterations after which it stops all the same, with a warning.
 
     References:
         Qiu et al., Multimodal Variational Autoencoder: a Barycentric View, AAAI 2025.
         Agueh and Carlier, Barycenters in the Wasserstein Space, SIAM J. Math. Anal. 2011.
+        Alvarez-Esteban et al., A Fixed-Point Approach to Barycenters in Wasserstein Space, Journal
+        of Mathematical Analysis and Applications 2016.
     """
 
     divergence = staticmethod(wasserstein)
 
-    def fuse(self, experts: Gaussian, weights: Tensor) -> DiagonalGaussian:
-        loc, scale = diagonal_parameters(experts)
+    def __init__(self, tolerance: float = 1e-8, max_iterations: int = 100) -> None:
+        super().__init__()
+        if tolerance <= 0 or max_iterations < 1:
+            raise ValueError(
+                f"got tolerance={tolerance} and max_iterations={max_iterations}, expected both "
+                "above zero"
+            )
+        self.tolerance = tolerance
+        self.max_iterations = max_iterations
+
+    def fuse(self, experts: Gaussian, weights: Tensor) -> Gaussian:
+        loc, scale = parameters(experts)
         weights = normalized(weights)
-        return diagonal_gaussian(weighted_sum(weights, loc), weighted_sum(weights, scale))
+        mean = weighted_sum(weights, loc)
+        if not isinstance(experts, MultivariateNormal):
+            return diagonal_gaussian(mean, weighted_sum(weights, scale))
+        covariance = self._covariance(as_double(weights), as_double(scale))
+        return full_gaussian(mean, torch.linalg.cholesky(covariance).to(scale))
+
+    def _covariance(self, weights: Tensor, factors: Tensor) -> Tensor:
+        """The fixed point of Eq. 6, of shape (..., D, D), of Cholesky factors (..., M, D, D)."""
+        covariances = factors @ factors.mT
+
+        def step(covariance: Tensor) -> Tensor:
+            root = symmetric_sqrt(covariance)
+            outer = root.unsqueeze(-3)
+            roots = symmetric_sqrt(symmetrize(outer @ covariances @ outer))
+            transported: Tensor = torch.linalg.solve(root, _average(weights, roots))
+            return transported @ transported.mT
+
+        roots = _average(weights, symmetric_sqrt(covariances)).detach()
+        return fixed_point(
+            step, roots @ roots, _relative_distance, self.tolerance, self.max_iterations
+        )
+
+
+def _average(weights: Tensor, matrices: Tensor) -> Tensor:
+    flat = weighted_sum(weights, matrices.flatten(-2))
+    return flat.reshape(*flat.shape[:-1], *matrices.shape[-2:])
+
+
+def _relative_distance(after: Tensor, before: Tensor) -> Tensor:
+    size = torch.linalg.matrix_norm(after).clamp(min=torch.finfo(after.dtype).tiny)
+    distance: Tensor = torch.linalg.matrix_norm(after - before) / size
+    return distance

@@ -1,0 +1,71 @@
+"""Roots of symmetric matrices, differentiable where eigenvectors are not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    pass
+
+
+def symmetric_sqrt(matrix: Tensor) -> Tensor:
+    r"""The positive semi-definite square root of a symmetric positive semi-definite matrix.
+
+    Its gradient solves :math:`R X + X R = G` and so is finite where eigenvalues coincide, unlike
+    that of an eigendecomposition; it can be differentiated again.
+
+    Args:
+        matrix: Shape ``(..., D, D)``. Eigenvalues below zero, from rounding, count as zero.
+
+    Returns:
+        Shape ``(..., D, D)``.
+
+    Example:
+        >>> symmetric_sqrt(torch.tensor([[4.0, 0.0], [0.0, 9.0]]))
+        tensor([[2., 0.],
+                [0., 3.]])
+    """
+    root: Tensor = _Sqrt.apply(matrix)
+    return root
+
+
+def symmetrize(matrix: Tensor) -> Tensor:
+    """The mean of a matrix and its transpose."""
+    return (matrix + matrix.mT) / 2
+
+
+class _Sqrt(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor) -> Tensor:
+        values, vectors = torch.linalg.eigh(matrix)
+        roots = values.clamp(min=0).sqrt()
+        root: Tensor = (vectors * roots.unsqueeze(-2)) @ vectors.mT
+        ctx.save_for_backward(root, roots, vectors)
+        return root
+
+    @staticmethod
+    def backward(ctx: Any, *gradient: Tensor) -> Tensor:
+        root, roots, vectors = ctx.saved_tensors
+        solution: Tensor = _Lyapunov.apply(root, symmetrize(gradient[0]), roots, vectors)
+        return solution
+
+
+class _Lyapunov(torch.autograd.Function):
+    """The solution X of R X + X R = G for a root R, whose eigendecomposition is handed over."""
+
+    @staticmethod
+    def forward(ctx: Any, root: Tensor, right: Tensor, roots: Tensor, vectors: Tensor) -> Tensor:
+        sums = roots.unsqueeze(-1) + roots.unsqueeze(-2)
+        inner = vectors.mT @ right @ vectors
+        solution = vectors @ torch.where(sums > 0, inner / sums, 0.0) @ vectors.mT
+        ctx.save_for_backward(root, solution, roots, vectors)
+        return solution
+
+    @staticmethod
+    def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        root, solution, roots, vectors = ctx.saved_tensors
+        adjoint = _Lyapunov.apply(root, symmetrize(gradient[0]), roots, vectors)
+        return -(adjoint @ solution + solution @ adjoint), adjoint, None, None
