@@ -124,6 +124,22 @@ def unsqueeze_batch(p: Gaussian) -> Gaussian:
     return map_parameters(lambda tensor: tensor.unsqueeze(dim), p)
 
 
+def unsqueeze_last(p: Gaussian) -> Gaussian:
+    """Give a Gaussian of batch shape ``(...)`` the batch shape ``(..., 1)``."""
+    dim = len(p.batch_shape)
+    return map_parameters(lambda tensor: tensor.unsqueeze(dim), p)
+
+
+def append_standard(p: Gaussian) -> Gaussian:
+    """Append a standard normal to Gaussians of batch shape ``(..., K)``."""
+    dim = len(p.batch_shape) - 1
+
+    def append(tensor: Tensor, standard: Tensor) -> Tensor:
+        return torch.cat([tensor, standard.narrow(dim, 0, 1)], dim)
+
+    return map_parameters(append, p, standard_gaussian(p))
+
+
 def select(p: Posterior, index: int) -> Posterior:
     """The distributions at an index of the first batch dimension."""
     if isinstance(p, Mixture):
@@ -233,6 +249,21 @@ class Mixture(Distribution):
         log_density = self.components.log_prob(value.unsqueeze(-1 - len(self.event_shape)))
         terms = (log_weights + log_density).masked_fill(~positive, -torch.inf)
         return torch.logsumexp(terms, -1)
+
+    def weight_ratio(self, value: Tensor) -> Tensor:
+        r"""One at every draw, with the gradient for the weights that draws do not have.
+
+        .. math:: \nabla_w \mathbb{E}_q[f(z)] = \mathbb{E}_q[f(z) \nabla_w \log q(z)]
+
+        Args:
+            value: Draws of shape ``(..., D)``.
+
+        Returns:
+            Ones of shape ``(...)``, whose gradient is that of the log-density in the weights.
+        """
+        components = map_parameters(Tensor.detach, self.components)
+        density = Mixture(components, self.weights).log_prob(value.detach())
+        return (density - density.detach()).exp()
 
     @property
     def mean(self) -> Tensor:

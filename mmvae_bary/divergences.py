@@ -64,7 +64,7 @@ def hellinger(p: Distribution, q: Distribution) -> Tensor:
     Returns:
         A pure number, of the broadcast batch shape.
     """
-    return -torch.expm1(_log_chernoff(p, q, 0.5))
+    return -torch.expm1(log_chernoff(p, q, 0.5))
 
 
 def alpha(p: Distribution, q: Distribution, alpha: float = 0.5) -> Tensor:
@@ -93,7 +93,7 @@ def alpha(p: Distribution, q: Distribution, alpha: float = 0.5) -> Tensor:
         return reverse_kl(p, q)
     if alpha == 1:
         return kl(p, q)
-    return -torch.expm1(_log_chernoff(p, q, alpha)) / (alpha * (1 - alpha))
+    return -torch.expm1(log_chernoff(p, q, alpha)) / (alpha * (1 - alpha))
 
 
 def wasserstein(p: Distribution, q: Distribution) -> Tensor:
@@ -139,8 +139,19 @@ def kl_convexity_bound(q: Distribution, p: Distribution) -> Tensor:
     return torch.where(q.weights > 0, q.weights * kl(q.components, p), 0.0).sum(-1)
 
 
-def _log_chernoff(p: Distribution, q: Distribution, alpha: float) -> Tensor:
-    """Log of the integral of ``p^alpha q^(1 - alpha)``, for Gaussians of one kind."""
+def log_chernoff(p: Distribution, q: Distribution, alpha: float) -> Tensor:
+    r"""Logarithm of the Chernoff coefficient, which stays exact where the coefficient vanishes.
+
+    .. math:: \log \int p(z)^\alpha q(z)^{1-\alpha} dz
+
+    Args:
+        p: A Gaussian.
+        q: A Gaussian of the same kind.
+        alpha: In :math:`[0, 1]`; one half gives the Bhattacharyya coefficient.
+
+    Returns:
+        Not above zero, of the broadcast batch shape.
+    """
     _check_kinds(p, q)
     (p_loc, p_scale), (q_loc, q_scale) = parameters(p), parameters(q)
     if isinstance(p, MultivariateNormal):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    pass
 
 
 def symmetric_sqrt(matrix: Tensor) -> Tensor:
@@ -35,6 +32,26 @@ def symmetric_sqrt(matrix: Tensor) -> Tensor:
 def symmetrize(matrix: Tensor) -> Tensor:
     """The mean of a matrix and its transpose."""
     return (matrix + matrix.mT) / 2
+
+
+def cholesky_of_inverse(matrix: Tensor) -> Tensor:
+    """The lower Cholesky factor of the inverse, without inverting.
+
+    Args:
+        matrix: Symmetric positive definite, of shape ``(..., D, D)``.
+
+    Returns:
+        Shape ``(..., D, D)``.
+
+    Example:
+        >>> cholesky_of_inverse(torch.tensor([[4.0, 0.0], [0.0, 16.0]]))
+        tensor([[0.5000, 0.0000],
+                [0.0000, 0.2500]])
+    """
+    upper = torch.linalg.cholesky(matrix.flip(-2, -1)).flip(-2, -1)  # matrix = upper @ upper.mT
+    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    factor: Tensor = torch.linalg.solve_triangular(upper.mT, identity, upper=False)
+    return factor
 
 
 class _Sqrt(torch.autograd.Function):

@@ -21,6 +21,7 @@ from mmvae_bary.barycenters import (
 from mmvae_bary.barycenters.subsets import membership, powerset
 from mmvae_bary.batch import Batch
 from mmvae_bary.distributions import (
+    Mixture,
     at_least_float32,
     derive_seed,
     diagonal_gaussian,
@@ -342,6 +343,7 @@ class MultimodalVAE(LightningModule):
             beta=self.current_beta,
             present=_present(batch),
             private=self._private(encoding),
+            weight_ratio=_weight_ratio(posterior, z),
         )
 
     @property
@@ -489,6 +491,12 @@ def _output_shape(who: str, network: nn.Module, shape: tuple[int, ...]) -> tuple
     if not isinstance(output, Tensor):
         raise ValueError(f"{who} returned a {type(output).__name__}, expected a tensor")
     return tuple(output.shape)
+
+
+def _weight_ratio(posterior: Distribution, z: Tensor) -> Tensor | None:
+    if isinstance(posterior, Mixture) and posterior.weights.requires_grad:
+        return posterior.weight_ratio(z)
+    return None
 
 
 def _present(batch: Batch) -> dict[str, Tensor] | None:

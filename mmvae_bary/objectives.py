@@ -48,6 +48,7 @@ def elbo(
     beta: float,
     present: Mapping[str, Tensor] | None = None,
     private: Mapping[str, PrivateLatent] | None = None,
+    weight_ratio: Tensor | None = None,
 ) -> ELBO:
     r"""Weighted negative ELBO of a batch, from one sample of the posterior.
 
@@ -66,6 +67,8 @@ def elbo(
         beta: Weight of the divergences.
         present: Modality name to booleans of shape ``(B,)``; None if nothing is missing.
         private: Modality name to its private latent and that latent's weight :math:`v_m`.
+        weight_ratio: Of a mixture whose weights are learned, its ``weight_ratio`` at the sample,
+            of shape ``(B,)``: it carries the likelihoods' gradient to the weights.
     """
     kl = _kl_to_prior(posterior)
     loss = beta * kl
@@ -79,11 +82,19 @@ def elbo(
             latent = private[name]
             penalty = _where_present(here, _kl_to_prior(latent.posterior))
             loss = loss + beta * latent.kl_weight * penalty
+    if weight_ratio is not None:
+        loss = loss + _above_the_others(loss.detach()) * (weight_ratio - 1)
     return ELBO(loss.mean(), log_likelihood, kl.mean())
 
 
 def _kl_to_prior(posterior: Distribution) -> Tensor:
     return kl_convexity_bound(posterior, standard_gaussian(posterior))
+
+
+def _above_the_others(loss: Tensor) -> Tensor:
+    """Each loss less the mean of the others: a baseline that leaves the gradient its mean."""
+    n = len(loss)
+    return (loss - loss.mean()) * (n / (n - 1)) if n > 1 else loss
 
 
 def _where_present(present: Tensor | None, term: Tensor) -> Tensor:

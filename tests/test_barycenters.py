@@ -11,15 +11,25 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from mmvae_bary import (
+from mmvae_bary import Mixture
+from mmvae_bary.barycenters import (
+    AlphaBarycenter,
     Barycenter,
     GeometricBarycenter,
-    Mixture,
+    HellingerBarycenter,
+    HellingerMixture,
+    JeffreysBarycenter,
+    LearnedSubsetWeights,
+    LearnedWeights,
     MixtureOfExperts,
+    MomentMatchingBarycenter,
     NumericalBarycenter,
+    PrecisionWeights,
     ProductOfExperts,
+    SizeWeights,
     SubsetMixture,
     WassersteinBarycenter,
+    WeightedBarycenter,
 )
 from mmvae_bary.barycenters.subsets import membership, powerset
 from mmvae_bary.distributions import (
@@ -42,18 +52,35 @@ FAMILY: dict[str, Callable[[], Barycenter]] = {
     "mwb": lambda: SubsetMixture(WassersteinBarycenter()),
     "numerical-wasserstein": lambda: NumericalBarycenter(wasserstein),
     "subsets-of-geometric": lambda: SubsetMixture(GeometricBarycenter(), conditional="mixture"),
+    "moments": MomentMatchingBarycenter,
+    "jeffreys": JeffreysBarycenter,
+    "hellinger": HellingerBarycenter,
+    "hellinger-mixture": HellingerMixture,
+    "alpha-0": lambda: AlphaBarycenter(0),
+    "alpha-0.3": lambda: AlphaBarycenter(0.3),
+    "alpha-1": lambda: AlphaBarycenter(1),
+    "weighted-alike": lambda: WeightedBarycenter(WassersteinBarycenter(), LearnedWeights(M)),
+    "weighted-by-dimension": lambda: WeightedBarycenter(
+        GeometricBarycenter(), LearnedWeights(M, latent_dim=3)
+    ),
+    "weighted-by-precision": lambda: WeightedBarycenter(
+        WassersteinBarycenter(), PrecisionWeights(learn=True)
+    ),
+    "subsets-by-size": lambda: SubsetMixture(
+        MomentMatchingBarycenter(), subset_weights=SizeWeights([1, 2, 3])
+    ),
+    "subsets-learned": lambda: SubsetMixture(
+        WeightedBarycenter(WassersteinBarycenter(), PrecisionWeights()),
+        subset_weights=LearnedSubsetWeights(M),
+    ),
 }
 # A product is sharper than its experts, and a prior expert pulls the answer to the origin.
-IDEMPOTENT = (
-    "geometric",
-    "mixture",
-    "wasserstein",
-    "mwb",
-    "numerical-wasserstein",
-    "subsets-of-geometric",
-)
 PRODUCTS = ("product-always", "product-full_set", "product-never")
+IDEMPOTENT = tuple(name for name in FAMILY if name not in {*PRODUCTS, "mopoe"})
 WITHOUT_PRIOR = (*IDEMPOTENT, "product-never")
+OF_ANY_NUMBER = tuple(  # of experts; the others have as many weights as experts
+    name for name in WITHOUT_PRIOR if not name.startswith(("weighted-", "subsets-"))
+)
 M = 3
 
 barycenters = pytest.mark.parametrize("name", FAMILY)
@@ -170,7 +197,7 @@ def test_all_weight_on_one_gives_that_expert(name: str) -> None:
         assert_same(posterior, map_parameters(lambda x, m=m: x[:, m], experts))
 
 
-@pytest.mark.parametrize("name", WITHOUT_PRIOR)
+@pytest.mark.parametrize("name", OF_ANY_NUMBER)
 def test_weight_of_zero_means_absent(name: str) -> None:
     experts = random_experts(5, M)
     two = map_parameters(lambda x: x[:, [0, 2]], experts)
@@ -405,7 +432,7 @@ def test_bad_arguments() -> None:
         SubsetMixture(WassersteinBarycenter(), "both")  # type: ignore[arg-type]
     full = torch.distributions.MultivariateNormal(torch.zeros(5, M, 2), torch.eye(2))
     with pytest.raises(TypeError, match="got a MultivariateNormal, expected a diagonal Gaussian"):
-        GeometricBarycenter()(full)
+        WeightedBarycenter(GeometricBarycenter(), LearnedWeights(M, 2))(full)
     with pytest.raises(ValueError, match="got inner=MixtureOfExperts, which returns a mixture"):
         SubsetMixture(MixtureOfExperts())
     with pytest.raises(ValueError, match=r"got experts of batch shape \(\) and event"):

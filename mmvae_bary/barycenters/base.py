@@ -46,6 +46,7 @@ class Barycenter(nn.Module, ABC):
     """
 
     divergence: ClassVar[Divergence]
+    returns_mixture: ClassVar[bool] = False
 
     def forward(self, experts: Gaussian, weights: Tensor | None = None) -> Posterior:
         """Fuse the experts.
@@ -133,11 +134,20 @@ def weighted_sum(weights: Tensor, values: Tensor) -> Tensor:
     return torch.einsum("...m,...md->...d", weights, values)
 
 
+def weighted_matrices(weights: Tensor, matrices: Tensor) -> Tensor:
+    """Sum over experts: ``(..., M)`` and ``(..., M, D, D)`` to ``(..., D, D)``."""
+    flat = weighted_sum(weights, matrices.flatten(-2))
+    return flat.reshape(*flat.shape[:-1], *matrices.shape[-2:])
+
+
 def _replace(posterior: Posterior, condition: Tensor, by: Gaussian) -> Posterior:
     """Put another Gaussian where the condition holds, into every component of a mixture."""
     if isinstance(posterior, Mixture):
-        components = where(condition.unsqueeze(-1), by, posterior.components)
-        return Mixture(components, posterior.weights)
+        condition = condition.unsqueeze(-1)
+        components = where(condition, by, posterior.components)
+        # nor may what is replaced by NaN reach, by a gradient, what the weights come from
+        weights = torch.where(condition, posterior.weights.detach(), posterior.weights)
+        return Mixture(components, weights)
     return where(condition, by, posterior)
 
 

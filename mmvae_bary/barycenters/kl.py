@@ -5,15 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
+from torch.distributions import MultivariateNormal
 
-from mmvae_bary.barycenters.base import Barycenter, normalized, weighted_sum
-from mmvae_bary.distributions import Mixture, diagonal_gaussian, diagonal_parameters
-from mmvae_bary.divergences import kl, reverse_kl
+from mmvae_bary.barycenters.base import Barycenter, normalized, weighted_matrices, weighted_sum
+from mmvae_bary.barycenters.newton import minimise
+from mmvae_bary.distributions import (
+    Mixture,
+    as_double,
+    diagonal_gaussian,
+    full_gaussian,
+    map_parameters,
+    parameters,
+)
+from mmvae_bary.divergences import jeffreys, kl, reverse_kl
+from mmvae_bary.matrices import cholesky_of_inverse
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mmvae_bary.distributions import DiagonalGaussian, Gaussian
+    from mmvae_bary.distributions import Gaussian
 
 PriorExpert = Literal["always", "full_set", "never"]
 
@@ -26,14 +36,14 @@ class GeometricBarycenter(Barycenter):
         \tilde T = \sum_m \lambda_m T_m, \qquad
         \tilde\mu = \tilde T^{-1} \sum_m \lambda_m T_m \mu_m
 
-    with precisions :math:`T_m = \sigma_m^{-2}` and weights scaled to sum to one. Zero-forcing:
+    with precisions :math:`T_m = \Sigma_m^{-1}` and weights scaled to sum to one. Zero-forcing:
     the sharpest expert leads (Remark 1), but the answer is never sharper than it.
     """
 
     divergence = staticmethod(reverse_kl)
 
-    def fuse(self, experts: Gaussian, weights: Tensor) -> DiagonalGaussian:
-        return _product(experts, normalized(weights))
+    def fuse(self, experts: Gaussian, weights: Tensor) -> Gaussian:
+        return geometric_mean(experts, normalized(weights))
 
 
 class ProductOfExperts(Barycenter):
@@ -41,14 +51,14 @@ class ProductOfExperts(Barycenter):
 
     .. math::
         \tilde q \propto p^{w_0} \prod_m q_m^{w_m}, \qquad
-        \tilde T = w_0 + \sum_m w_m T_m, \qquad
+        \tilde T = w_0 I + \sum_m w_m T_m, \qquad
         \tilde\mu = \tilde T^{-1} \sum_m w_m T_m \mu_m
 
     The paper calls this the barycenter under reverse KL. To be exact, that barycenter is the
     geometric mean, :class:`GeometricBarycenter`, whose weights sum to one; here uniform weights
     sum to the number of experts, so that each further expert sharpens the product. With
     :math:`W = \sum w`, the product is the geometric barycenter of the experts raised to the power
-    :math:`W`, that is with variances divided by :math:`W`.
+    :math:`W`, that is with covariances divided by :math:`W`.
 
     Args:
         prior: When the prior :math:`\mathcal{N}(0, I)` is one more expert: ``"always"`` (MVAE),
@@ -70,7 +80,7 @@ class ProductOfExperts(Barycenter):
             raise ValueError(f"got prior={prior!r}, expected one of {get_args(PriorExpert)}")
         self.prior = prior
 
-    def fuse(self, experts: Gaussian, weights: Tensor) -> DiagonalGaussian:
+    def fuse(self, experts: Gaussian, weights: Tensor) -> Gaussian:
         return _product(experts, weights, self._prior_weight(weights))
 
     def _prior_weight(self, weights: Tensor) -> Tensor:
@@ -94,9 +104,70 @@ class MixtureOfExperts(Barycenter):
     """
 
     divergence = staticmethod(kl)
+    returns_mixture = True
 
     def fuse(self, experts: Gaussian, weights: Tensor) -> Mixture:
         return mixture(experts, weights)
+
+
+class MomentMatchingBarycenter(Barycenter):
+    r"""The Gaussian of the mixture's moments, the barycenter under forward KL among Gaussians.
+
+    .. math::
+        \tilde\mu = \sum_m \lambda_m \mu_m, \qquad
+        \tilde\Sigma = \sum_m \lambda_m
+        \big(\Sigma_m + (\mu_m - \tilde\mu)(\mu_m - \tilde\mu)^\top\big)
+
+    of which diagonal experts keep the diagonal. Mass-covering like :class:`MixtureOfExperts`, but
+    with one mode. Weights are scaled to sum to one.
+
+    References:
+        Minka, Divergence Measures and Message Passing, 2005.
+    """
+
+    divergence = staticmethod(kl)
+
+    def fuse(self, experts: Gaussian, weights: Tensor) -> Gaussian:
+        return moment_match(experts, normalized(weights))
+
+
+class JeffreysBarycenter(Barycenter):
+    r"""The Gaussian barycenter under Jeffreys divergence, between zero-forcing and mass-covering.
+
+    Of Gaussians among Gaussians the weighted divergences to all experts differ by a constant from
+    those to two: to the moments' Gaussian :math:`\bar q` and the geometric mean :math:`g`,
+
+    .. math::
+        \tilde q = \arg\min_q \; \mathrm{KL}(\bar q \| q) + \mathrm{KL}(q \| g),
+
+    which Newton's method solves in float64, with implicit gradients. Weights are scaled to sum to
+    one.
+
+    Args:
+        tolerance: The largest step, in standard deviations, at which Newton's method stops.
+        max_iterations: Steps after which it stops all the same, with a warning.
+
+    References:
+        Nielsen and Nock, Sided and Symmetrized Bregman Centroids, IEEE Transactions on
+        Information Theory 2009.
+    """
+
+    divergence = staticmethod(jeffreys)
+
+    def __init__(self, tolerance: float = 1e-7, max_iterations: int = 50) -> None:
+        super().__init__()
+        self.tolerance = tolerance
+        self.max_iterations = max_iterations
+
+    def fuse(self, experts: Gaussian, weights: Tensor) -> Gaussian:
+        weights, wide = as_double(normalized(weights)), map_parameters(as_double, experts)
+        ends = moment_match(wide, weights), geometric_mean(wide, weights)
+
+        def objective(q: Gaussian) -> Tensor:
+            return kl(ends[0], q) + kl(q, ends[1])
+
+        posterior = minimise(objective, ends, self.tolerance, self.max_iterations)
+        return map_parameters(lambda t: t.to(experts.mean), posterior)
 
 
 def mixture(components: Gaussian, weights: Tensor) -> Mixture:
@@ -105,10 +176,28 @@ def mixture(components: Gaussian, weights: Tensor) -> Mixture:
     return Mixture(components.expand(shape), normalized(weights))
 
 
-def _product(
-    experts: Gaussian, weights: Tensor, prior_weight: Tensor | None = None
-) -> DiagonalGaussian:
-    loc, scale = diagonal_parameters(experts)
+def moment_match(experts: Gaussian, weights: Tensor) -> Gaussian:
+    """The Gaussian of the moments of a mixture, whose weights sum to one."""
+    if not isinstance(experts, MultivariateNormal):
+        mixed = mixture(experts, weights)
+        return diagonal_gaussian(mixed.mean, mixed.stddev)
+    loc, factors = map(as_double, parameters(experts))
+    weights = as_double(weights)
+    mean = weighted_sum(weights, loc)
+    apart = (loc - mean.unsqueeze(-2)).unsqueeze(-1)  # (..., M, D, 1)
+    covariance = weighted_matrices(weights, factors @ factors.mT + apart @ apart.mT)
+    return full_gaussian(mean.to(experts.loc), torch.linalg.cholesky(covariance).to(experts.loc))
+
+
+def geometric_mean(experts: Gaussian, weights: Tensor) -> Gaussian:
+    """The normalised weighted geometric mean; the weights sum to one."""
+    return _product(experts, weights)
+
+
+def _product(experts: Gaussian, weights: Tensor, prior_weight: Tensor | None = None) -> Gaussian:
+    loc, scale = parameters(experts)
+    if isinstance(experts, MultivariateNormal):
+        return _full_product(experts, weights, prior_weight)
     precisions = scale.square().reciprocal()
     precision = weighted_sum(weights, precisions)
     if prior_weight is not None:
@@ -116,3 +205,19 @@ def _product(
     return diagonal_gaussian(
         weighted_sum(weights, precisions * loc) / precision, precision.rsqrt()
     )
+
+
+def _full_product(
+    experts: MultivariateNormal, weights: Tensor, prior_weight: Tensor | None
+) -> MultivariateNormal:
+    """The product in float64, for an inverse doubles the digits that are lost."""
+    loc, factors = map(as_double, parameters(experts))
+    precisions, weights = torch.cholesky_inverse(factors), as_double(weights)
+    precision = weighted_matrices(weights, precisions)
+    if prior_weight is not None:
+        prior = torch.eye(loc.shape[-1], dtype=loc.dtype, device=loc.device)
+        precision = precision + as_double(prior_weight)[..., None, None] * prior
+    shifts = weighted_sum(weights, (precisions @ loc.unsqueeze(-1)).squeeze(-1)).unsqueeze(-1)
+    factor = cholesky_of_inverse(precision)
+    mean = (factor @ (factor.mT @ shifts)).squeeze(-1)
+    return full_gaussian(mean.to(experts.loc), factor.to(experts.loc))

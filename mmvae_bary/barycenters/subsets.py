@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
+from torch import Tensor, nn
 
 from mmvae_bary.barycenters.base import Barycenter
-from mmvae_bary.barycenters.kl import MixtureOfExperts, mixture
-from mmvae_bary.distributions import Mixture, unsqueeze_batch
+from mmvae_bary.barycenters.kl import mixture
+from mmvae_bary.distributions import (
+    Mixture,
+    append_standard,
+    as_double,
+    unsqueeze_batch,
+)
 from mmvae_bary.divergences import kl
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
-
     from mmvae_bary.distributions import Gaussian, Posterior
 
 Conditional = Literal["component", "mixture"]
+MOST_MODALITIES = 12  # whose subsets are enumerated
 
 
 def powerset(modalities: Sequence[str]) -> list[tuple[str, ...]]:
@@ -50,6 +56,92 @@ def membership(num_modalities: int, device: torch.device) -> Tensor:
     return members[members.sum(-1).argsort(stable=True)].float()
 
 
+def draw_subsets(present: Tensor, count: int) -> Tensor:
+    """Draw non-empty subsets of what is present, each as likely as another.
+
+    The draws of a row are spread evenly over its subsets in an order, from a random start.
+
+    Args:
+        present: Booleans of shape ``(..., M)``, with M at most 50.
+        count: Number K of subsets for each row.
+
+    Returns:
+        Zeros and ones of shape ``(..., K, M)``; of zeros where nothing is present.
+
+    Example:
+        >>> present = torch.tensor([True, False, True])
+        >>> draw_subsets(present, 3)[:, 1].any(), draw_subsets(present, 3).any(-1).all()
+        (tensor(False), tensor(True))
+    """
+    number = 2 ** as_double(present.sum(-1, keepdim=True)) - 1  # of subsets, (..., 1)
+    start = torch.rand_like(number)
+    level = (torch.arange(count, device=number.device) + start) / count  # (..., K)
+    code = ((level * number).long() + 1).minimum(number.long()).to(present.device)
+    place = present.cumsum(-1) - 1  # among those present
+    chosen = (code.unsqueeze(-1) >> place.clamp(min=0).unsqueeze(-2)) & 1
+    return chosen * present.unsqueeze(-2)
+
+
+class SubsetWeights(nn.Module, ABC):
+    """From subsets to their weights in a mixture, of which only the ratios count."""
+
+    @abstractmethod
+    def forward(self, members: Tensor) -> Tensor:
+        """Weigh subsets ``(K, M)``, in the order of :func:`membership`: positive, ``(K,)``."""
+
+
+class SizeWeights(SubsetWeights):
+    """Weights by the number of modalities in a subset.
+
+    Args:
+        values: The weight of each subset of one modality, of two, and so on.
+
+    Raises:
+        ValueError: If there are none, or one is negative or not finite, or all are zero.
+    """
+
+    values: Tensor
+
+    def __init__(self, values: Sequence[float]) -> None:
+        super().__init__()
+        if not all(0 <= value < math.inf for value in values) or not any(values):
+            raise ValueError(
+                f"got size weights {list(values)}, expected finite numbers, none negative and at "
+                "least one above zero"
+            )
+        self.register_buffer("values", torch.tensor(values, dtype=torch.float))
+
+    def forward(self, members: Tensor) -> Tensor:
+        if len(self.values) != members.shape[-1]:
+            raise ValueError(
+                f"got weights for {len(self.values)} sizes, expected {members.shape[-1]}, one for "
+                "each number of modalities"
+            )
+        return self.values[members.sum(-1).long() - 1]
+
+    def extra_repr(self) -> str:
+        return str(self.values.tolist())
+
+
+class LearnedSubsetWeights(SubsetWeights):
+    r"""A learned weight for each subset, :math:`\mathrm{softmax}(a)`, all alike at the start.
+
+    Args:
+        num_modalities: Number of modalities M, of which :math:`2^M - 1` weights are learned.
+    """
+
+    def __init__(self, num_modalities: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(2**num_modalities - 1))
+
+    def forward(self, members: Tensor) -> Tensor:
+        if len(self.logits) != len(members):
+            raise ValueError(
+                f"got weights for {len(self.logits)} subsets, expected for {len(members)}"
+            )
+        return self.logits.softmax(0)
+
+
 class SubsetMixture(Barycenter):
     r"""Mixture, over every non-empty subset of modalities, of what the inner barycenter returns.
 
@@ -57,8 +149,8 @@ class SubsetMixture(Barycenter):
         \tilde q = \arg\min_q \sum_k \lambda_k \mathrm{KL}(\tilde q_k \| q), \qquad
         \tilde q_k = \arg\min_q \sum_{j \in X_k} \lambda_j \, d(q_j, q)
 
-    Subsets with an absent modality have no weight; the others share it evenly. With
-    :class:`~mmvae_bary.ProductOfExperts` inside this is MoPoE, with
+    Subsets with an absent modality have no weight; the others share it evenly, or as
+    ``subset_weights`` say. With :class:`~mmvae_bary.ProductOfExperts` inside this is MoPoE, with
     :class:`~mmvae_bary.WassersteinBarycenter` it is MWB.
 
     Args:
@@ -66,9 +158,16 @@ class SubsetMixture(Barycenter):
         conditional: What evaluation means by ``q(z | x_S)``: ``"component"``, the inner
             barycenter of exactly S, as in published tables, or ``"mixture"``, the mixture over
             the powerset of S, which training uses.
+        subset_weights: How subsets are weighed; all alike if None.
+        prior_weight: Weight of the prior as one more component, in units of a subset's mean
+            weight; 1 makes the empty set one of the paper's :math:`2^M` subsets.
+        max_subsets: Draw so many subsets for each sample and call, each as likely as another,
+            instead of enumerating all: draws from the mixture and its bound of the KL keep their
+            means, at a cost that does not grow with :math:`2^M`.
 
     Raises:
-        ValueError: If ``conditional`` is neither, or ``inner`` returns a mixture.
+        ValueError: If an argument is out of its range, ``inner`` returns a mixture, or drawn
+            subsets are to be weighed.
 
     References:
         Sutter, Daunhawer and Vogt, Generalized Multimodal ELBO, ICLR 2021 (MoPoE).
@@ -76,32 +175,81 @@ class SubsetMixture(Barycenter):
     """
 
     divergence = staticmethod(kl)
+    returns_mixture = True
 
-    def __init__(self, inner: Barycenter, conditional: Conditional = "component") -> None:
+    def __init__(
+        self,
+        inner: Barycenter,
+        conditional: Conditional = "component",
+        subset_weights: SubsetWeights | None = None,
+        prior_weight: float = 0.0,
+        max_subsets: int | None = None,
+    ) -> None:
         super().__init__()
         if conditional not in get_args(Conditional):
             raise ValueError(
                 f"got conditional={conditional!r}, expected one of {get_args(Conditional)}"
             )
-        if isinstance(inner, MixtureOfExperts | SubsetMixture):
+        if inner.returns_mixture:
             raise ValueError(
                 f"got inner={type(inner).__name__}, which returns a mixture, expected a "
                 "barycenter that returns a Gaussian"
             )
+        if not 0 <= prior_weight < math.inf:
+            raise ValueError(
+                f"got prior_weight={prior_weight}, expected a finite number that is not negative"
+            )
+        if max_subsets is not None and (max_subsets < 1 or subset_weights is not None):
+            raise ValueError(
+                f"got max_subsets={max_subsets} and subset_weights="
+                f"{type(subset_weights).__name__}, expected at least 1 and None: drawn subsets "
+                "count alike"
+            )
         self.inner = inner
         self.conditional_is_component = conditional == "component"
+        self.subset_weights = subset_weights
+        self.prior_weight = prior_weight
+        self.max_subsets = max_subsets
 
     def fuse(self, experts: Gaussian, weights: Tensor) -> Mixture:
-        members = membership(weights.shape[-1], weights.device).to(weights)  # (K, M)
-        absent = (weights == 0).to(weights)
-        available = (absent @ members.mT == 0).to(weights)  # (..., K)
-        weights = members * weights.unsqueeze(-2)  # (..., K, M)
-        components = self.inner.fuse(unsqueeze_batch(experts), weights)
+        members, available = self._subsets(weights)
+        components = self.inner.fuse(unsqueeze_batch(experts), members * weights.unsqueeze(-2))
         if isinstance(components, Mixture):
             raise TypeError(f"got {type(self.inner).__name__} as inner, which returned a mixture")
+        if self.prior_weight:
+            components = append_standard(components)
+            share = self.prior_weight * _mean_of_positive(available)
+            available = torch.cat([available, share], -1)
         return mixture(components, available)
 
     def conditional(self, experts: Gaussian, weights: Tensor | None = None) -> Posterior:
         if self.conditional_is_component:
             return self.inner(experts, weights)
         return self(experts, weights)
+
+    def _subsets(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """The subsets, ``(..., K, M)``, and their weights, ``(..., K)``."""
+        num_modalities = weights.shape[-1]
+        if self.max_subsets is not None:
+            members = draw_subsets(weights > 0, self.max_subsets).to(weights)
+            return members, torch.ones_like(members[..., 0])
+        if num_modalities > MOST_MODALITIES:
+            raise ValueError(
+                f"got {num_modalities} modalities, of which 2^{num_modalities} - 1 subsets are "
+                "too many to enumerate, expected max_subsets"
+            )
+        members = membership(num_modalities, weights.device).to(weights)
+        absent = (weights == 0).to(weights)
+        available = (absent @ members.mT == 0).to(weights)
+        if self.subset_weights is not None:
+            available = available * self.subset_weights(members)
+        return members, available
+
+    def extra_repr(self) -> str:
+        drawn = "" if self.max_subsets is None else f"max_subsets={self.max_subsets}"
+        prior = f"prior_weight={self.prior_weight}" if self.prior_weight else ""
+        return ", ".join(filter(None, [prior, drawn]))
+
+
+def _mean_of_positive(weights: Tensor) -> Tensor:
+    return weights.sum(-1, keepdim=True) / (weights > 0).sum(-1, keepdim=True).clamp(min=1)

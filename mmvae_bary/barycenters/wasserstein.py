@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch.distributions import MultivariateNormal
 
-from mmvae_bary.barycenters.base import Barycenter, normalized, weighted_sum
+from mmvae_bary.barycenters.base import Barycenter, normalized, weighted_matrices, weighted_sum
 from mmvae_bary.barycenters.implicit import fixed_point
-from mmvae_bary.distributions import as_double, diagonal_gaussian, full_gaussian, parameters
+from mmvae_bary.distributions import as_double, full_gaussian, parameters, rebuild
 from mmvae_bary.divergences import wasserstein
 from mmvae_bary.matrices import symmetric_sqrt, symmetrize
 
@@ -64,34 +64,40 @@ class WassersteinBarycenter(Barycenter):
         self.max_iterations = max_iterations
 
     def fuse(self, experts: Gaussian, weights: Tensor) -> Gaussian:
-        loc, scale = parameters(experts)
         weights = normalized(weights)
-        mean = weighted_sum(weights, loc)
         if not isinstance(experts, MultivariateNormal):
-            return diagonal_gaussian(mean, weighted_sum(weights, scale))
-        covariance = self._covariance(as_double(weights), as_double(scale))
-        return full_gaussian(mean, torch.linalg.cholesky(covariance).to(scale))
+            return average(experts, weights)
+        mean = weighted_sum(weights, experts.loc)
+        covariance = self._covariance(as_double(weights), as_double(experts.scale_tril))
+        return full_gaussian(mean, torch.linalg.cholesky(covariance).to(experts.loc))
 
     def _covariance(self, weights: Tensor, factors: Tensor) -> Tensor:
         """The fixed point of Eq. 6, of shape (..., D, D), of Cholesky factors (..., M, D, D)."""
         covariances = factors @ factors.mT
 
         def step(covariance: Tensor) -> Tensor:
-            root = symmetric_sqrt(covariance)
+            # any root of the covariance leads to the same next one; Cholesky's is the cheapest
+            root = torch.linalg.cholesky(covariance)
             outer = root.unsqueeze(-3)
-            roots = symmetric_sqrt(symmetrize(outer @ covariances @ outer))
-            transported: Tensor = torch.linalg.solve(root, _average(weights, roots))
+            roots = symmetric_sqrt(symmetrize(outer.mT @ covariances @ outer))
+            transported: Tensor = torch.linalg.solve_triangular(
+                root.mT, weighted_matrices(weights, roots), upper=True
+            )
             return transported @ transported.mT
 
-        roots = _average(weights, symmetric_sqrt(covariances)).detach()
+        start = weighted_matrices(weights, symmetric_sqrt(covariances)).detach()
         return fixed_point(
-            step, roots @ roots, _relative_distance, self.tolerance, self.max_iterations
+            step, start @ start, _relative_distance, self.tolerance, self.max_iterations
         )
 
 
-def _average(weights: Tensor, matrices: Tensor) -> Tensor:
-    flat = weighted_sum(weights, matrices.flatten(-2))
-    return flat.reshape(*flat.shape[:-1], *matrices.shape[-2:])
+def average(experts: Gaussian, weights: Tensor) -> Gaussian:
+    """Average means and scales, the Wasserstein barycenter where scales are diagonal."""
+    loc, scale = parameters(experts)
+    flat = weighted_sum(weights, scale.flatten(loc.ndim - 1))
+    return rebuild(
+        experts, weighted_sum(weights, loc), flat.unflatten(-1, scale.shape[loc.ndim - 1 :])
+    )
 
 
 def _relative_distance(after: Tensor, before: Tensor) -> Tensor:

@@ -1,0 +1,206 @@
+"""Gaussians that minimise an objective, found by Newton's method for a batch at once."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.distributions import MultivariateNormal
+
+from mmvae_bary.distributions import map_parameters, parameters, rebuild, where
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mmvae_bary.distributions import Gaussian
+
+HALVINGS = 30  # of a step of Newton's method that leads uphill
+FORCING = 1e-4  # residual of a Newton direction relative to the gradient
+EXACT = 1e-12  # and of the system that an implicit gradient solves
+
+
+def minimise(
+    objective: Callable[[Gaussian], Tensor],
+    starts: Sequence[Gaussian],
+    tolerance: float,
+    max_iterations: int,
+) -> Gaussian:
+    r"""The Gaussian at which an objective is smallest, with implicit gradients.
+
+    Newton's method on mean and log-scale in units of the start: directions by conjugate gradients
+    on products with the Hessian, lengths by halving. The gradient of what the objective closes
+    over is :math:`-H^{-1} \partial^2 f / \partial x \partial\theta` at the minimum, however it
+    was found, and takes the memory of one more evaluation.
+
+    Args:
+        objective: From a Gaussian of the starts' kind and batch shape ``(...)`` to values of that
+            shape, twice differentiable; a row's value depends on that row alone.
+        starts: Where to start, in float64: each row at the one where its objective is lowest.
+        tolerance: The largest step, in standard deviations of the start, at which to stop.
+        max_iterations: Steps after which to stop all the same, with a warning.
+    """
+    start = _lowest(objective, starts)
+
+    def value(x: Tensor) -> Tensor:
+        return objective(_move(start, x))
+
+    x = start.mean.new_zeros(*start.batch_shape, _width(start))
+    for _ in range(max_iterations):
+        problem = _linearise(value, x, start.event_shape[0])
+        x, taken = _descend(value, x, -_solve(problem, problem.gradient.detach(), FORCING))
+        if not taken > tolerance:  # also where it is NaN
+            break
+    else:
+        warnings.warn(
+            f"barycenter: step of {taken.item():.1e} after {max_iterations} iterations, expected "
+            f"at most {tolerance:.1e}",
+            stacklevel=2,
+        )
+    with torch.enable_grad():
+        followed = value(x).requires_grad
+    if followed and torch.is_grad_enabled():
+        problem = _linearise(value, x, start.event_shape[0])
+        x = x - problem.gradient  # zero but for rounding; it carries the graph
+        x.register_hook(lambda g: g if g is None else _solve(problem, g, EXACT))
+    return _move(start, x)
+
+
+@torch.no_grad()
+def _lowest(objective: Callable[[Gaussian], Tensor], starts: Sequence[Gaussian]) -> Gaussian:
+    best = map_parameters(Tensor.detach, starts[0])
+    lowest = objective(best)
+    for start in starts[1:]:
+        value = objective(start)
+        best = where(value < lowest, start, best)
+        lowest = torch.where(value < lowest, value, lowest)
+    return best
+
+
+def _width(p: Gaussian) -> int:
+    """How many numbers make up a Gaussian: mean, log-scales and what is below a full scale's."""
+    dim = p.event_shape[0]
+    return dim + dim * (dim + 1) // 2 if isinstance(p, MultivariateNormal) else 2 * dim
+
+
+def _move(start: Gaussian, x: Tensor) -> Gaussian:
+    """The Gaussian that stands at ``x`` seen from the start, in the start's own units."""
+    loc, scale = parameters(start)
+    dim = loc.shape[-1]
+    shift, log_scale, below = x[..., :dim], x[..., dim : 2 * dim], x[..., 2 * dim :]
+    if not isinstance(start, MultivariateNormal):
+        return rebuild(start, loc + scale * shift, scale * log_scale.exp())
+    rows, columns = torch.tril_indices(dim, dim, -1, device=x.device)
+    factor = torch.diag_embed(log_scale.exp())
+    places = torch.zeros_like(factor)
+    places[..., rows, columns] = below
+    moved = (scale @ shift.unsqueeze(-1)).squeeze(-1)
+    return rebuild(start, loc + moved, scale @ (factor + places))
+
+
+class _Problem(NamedTuple):
+    """An objective near a point.
+
+    Attributes:
+        gradient: Shape ``(..., N)``, differentiable in what the objective closes over.
+        multiply: Products with the Hessian.
+        precondition: Products with an approximate, positive definite inverse of the Hessian.
+    """
+
+    gradient: Tensor
+    multiply: Callable[[Tensor], Tensor]
+    precondition: Callable[[Tensor], Tensor]
+
+
+def _linearise(value: Callable[[Tensor], Tensor], x: Tensor, dim: int) -> _Problem:
+    with torch.enable_grad():
+        variable = x.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(value(variable).sum(), variable, create_graph=True)
+
+    def multiply(v: Tensor) -> Tensor:
+        return torch.autograd.grad(gradient, variable, v, retain_graph=True)[0]
+
+    return _Problem(gradient, multiply, _preconditioner(multiply, x, dim))
+
+
+def _preconditioner(
+    multiply: Callable[[Tensor], Tensor], x: Tensor, dim: int
+) -> Callable[[Tensor], Tensor]:
+    """Invert the Hessian's blocks of a dimension's mean and log-scale, and the diagonal beyond.
+
+    The blocks are read off two products with vectors of signs; so they are exact, and conjugate
+    gradients done in one step, where a divergence adds up over dimensions.
+    """
+    signs = torch.arange(1, dim + 1, device=x.device).square().mul(2.4).cos().sign().to(x)
+    zeros, ones = torch.zeros_like(x), torch.ones_like(x)
+    first, second = zeros.clone(), zeros.clone()
+    first[..., :dim], second[..., dim : 2 * dim] = signs, signs
+    by_mean, by_scale = multiply(first), multiply(second)
+    a = _positive(by_mean[..., :dim] * signs)
+    b = _positive(by_scale[..., dim : 2 * dim] * signs)
+    bound = 0.9 * (a * b).sqrt()
+    c = (by_scale[..., :dim] * signs).clamp(min=-bound, max=bound)
+    determinant = a * b - c.square()
+    rest = ones[..., 2 * dim :]
+    if rest.shape[-1]:
+        beyond = zeros.clone()
+        beyond[..., 2 * dim :] = 1
+        rest = _positive(multiply(beyond)[..., 2 * dim :])
+
+    def precondition(v: Tensor) -> Tensor:
+        mean, scale = v[..., :dim], v[..., dim : 2 * dim]
+        blocks = (b * mean - c * scale) / determinant, (a * scale - c * mean) / determinant
+        return torch.cat([*blocks, v[..., 2 * dim :] / rest], -1)
+
+    return precondition
+
+
+def _positive(curvature: Tensor) -> Tensor:
+    """Curvatures by their size, none far below the largest: so that no step is wild."""
+    size = curvature.abs()
+    largest = size.amax(-1, keepdim=True).clamp(min=torch.finfo(size.dtype).tiny)
+    return size.maximum(1e-12 * largest)
+
+
+def _solve(problem: _Problem, right: Tensor, relative: float) -> Tensor:
+    """Solve a batch of systems with the Hessian by preconditioned conjugate gradients.
+
+    Where the curvature is not positive, stop, or follow the preconditioned right-hand side.
+    """
+    residual, solution = right, torch.zeros_like(right)
+    preconditioned = direction = problem.precondition(right)
+    square = (residual * preconditioned).sum(-1, keepdim=True)
+    enough = relative**2 * square
+    active = square > 0
+    for number in range(2 * right.shape[-1]):
+        product = problem.multiply(direction)
+        curvature = (direction * product).sum(-1, keepdim=True)
+        if not number:
+            solution = torch.where(curvature > 0, solution, direction)
+        active = active & (curvature > 0) & (square > enough)
+        if not active.any():
+            break
+        length = torch.where(active, square / torch.where(active, curvature, 1), 0)
+        solution = solution + length * direction
+        residual = residual - length * product
+        preconditioned = problem.precondition(residual)
+        after = (residual * preconditioned).sum(-1, keepdim=True)
+        share = torch.where(active, after / torch.where(active, square, 1), 0)
+        direction, square = preconditioned + share * direction, after
+    return solution
+
+
+@torch.no_grad()
+def _descend(value: Callable[[Tensor], Tensor], x: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+    """Halve steps until they lead no longer uphill; the point and the largest step taken."""
+    length = step.new_ones(*step.shape[:-1], 1)
+    before = value(x).unsqueeze(-1)
+    slack = 1e-12 * before.abs() + 1e-15
+    for _ in range(HALVINGS):
+        uphill = ~(value(x + length * step).unsqueeze(-1) <= before + slack)
+        if not uphill.any():
+            break
+        length = torch.where(uphill, length / 2, length)
+    taken = length * step
+    return x + taken, taken.abs().amax()
