@@ -13,7 +13,7 @@ import torch
 from torch.distributions import Distribution, MultivariateNormal, kl_divergence
 
 from mmvae_bary.distributions import Mixture, parameters
-from mmvae_bary.matrices import symmetric_sqrt
+from mmvae_bary.matrices import cholesky, symmetric_sqrt
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -156,7 +156,7 @@ def log_chernoff(p: Distribution, q: Distribution, alpha: float) -> Tensor:
     (p_loc, p_scale), (q_loc, q_scale) = parameters(p), parameters(q)
     if isinstance(p, MultivariateNormal):
         covariance = alpha * q_scale @ q_scale.mT + (1 - alpha) * p_scale @ p_scale.mT
-        factor = torch.linalg.cholesky(covariance)
+        factor = cholesky(covariance)
         whitened = torch.linalg.solve_triangular(
             factor, (p_loc - q_loc).unsqueeze(-1), upper=False
         )

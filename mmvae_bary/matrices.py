@@ -34,6 +34,18 @@ def symmetrize(matrix: Tensor) -> Tensor:
     return (matrix + matrix.mT) / 2
 
 
+def cholesky(matrix: Tensor) -> Tensor:
+    """The lower Cholesky factor, NaN where the matrix is not positive definite.
+
+    ``torch.linalg.cholesky`` raises there, for a whole batch, and waits for the device to tell.
+
+    Args:
+        matrix: Symmetric, of shape ``(..., D, D)``.
+    """
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    return factor.masked_fill((info > 0)[..., None, None], torch.nan)
+
+
 def cholesky_of_inverse(matrix: Tensor) -> Tensor:
     """The lower Cholesky factor of the inverse, without inverting.
 
@@ -48,7 +60,7 @@ def cholesky_of_inverse(matrix: Tensor) -> Tensor:
         tensor([[0.5000, 0.0000],
                 [0.0000, 0.2500]])
     """
-    upper = torch.linalg.cholesky(matrix.flip(-2, -1)).flip(-2, -1)  # matrix = upper @ upper.mT
+    upper = cholesky(matrix.flip(-2, -1)).flip(-2, -1)  # matrix = upper @ upper.mT
     identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
     factor: Tensor = torch.linalg.solve_triangular(upper.mT, identity, upper=False)
     return factor

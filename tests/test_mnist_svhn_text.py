@@ -30,6 +30,11 @@ def test_pairs_share_the_label_and_each_kept_sample_comes_as_often() -> None:
     assert pairs[:, 1].bincount().tolist() == [20, 20, 20, 20]
     again, _ = pair_by_label(first, second, 20, generator())
     assert torch.equal(pairs, again)
+    pairs, label = pair_by_label(first, second, 20, generator(), repeat_fewer=True)
+    assert torch.equal(second[pairs[:, 1].long()], label)
+    assert pairs[:, 0].bincount().tolist() == [20, 20, 40, 20, 40]
+    assert pairs[:, 1].bincount().sum() == 140
+    assert (pairs[:, 1].bincount() >= 20).all()
 
 
 def toy(starts: torch.Tensor | None) -> PairedDigits:
@@ -70,8 +75,9 @@ def test_real_data(tmp_path: Path, real_data: Path) -> None:
     assert isinstance(train, PairedDigits)
     assert len(train.mnist) == 60_000
     assert len(train.svhn) == 8_000
-    assert len(train) == 20 * 8_000  # MNIST has more of every digit
-    assert train.pairs[:, 1].bincount().unique().tolist() == [20]
+    assert len(train) == 20 * 60_000  # MNIST has more of every digit
+    assert train.pairs[:, 0].bincount().unique().tolist() == [20]
+    assert train.pairs[:, 1].bincount().min() > 20
     assert len(test) == 500
     batch = next(iter(data.train_dataloader()))
     assert {name: tuple(x.shape[1:]) for name, x in batch.inputs.items()} == {

@@ -53,14 +53,10 @@ def test_every_network_is_covered() -> None:
     assert set(networks.__all__) - plain - {"DigitsSceneEncoder"} == tested
 
 
-def test_random_contrast_is_of_training_alone() -> None:
-    judge = networks.SVHNClassifier(lowest_contrast=0.1)
-    assert len(judge) == len(networks.SVHNClassifier()) + 1
-    pictures = torch.rand(50, *SVHN)
-    fainter = judge[0].train()(pictures)
-    assert torch.allclose(fainter.mean((1, 2, 3)), pictures.mean((1, 2, 3)), atol=1e-5)
-    share = fainter.std((1, 2, 3)) / pictures.std((1, 2, 3))
-    assert 0.1 <= share.min() < 0.3
-    assert 0.8 < share.max() <= 1
-    assert judge.eval()[0](pictures) is pictures
-    assert "lowest=0.1" in repr(judge)  # classifiers are kept by their repr
+def test_the_judge_of_house_numbers_does_not_see_contrast() -> None:
+    judge, published = networks.SVHNClassifier().eval(), networks.SVHNClassifier(False).eval()
+    pictures = torch.rand(5, *SVHN)
+    faint = 0.4 + 0.1 * pictures
+    torch.testing.assert_close(judge(faint), judge(pictures), rtol=0.01, atol=0.01)
+    assert not torch.allclose(published(faint), published(pictures), rtol=0.01, atol=0.01)
+    assert sum(p.numel() for p in published.parameters()) == 233_066

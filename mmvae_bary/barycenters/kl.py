@@ -18,7 +18,7 @@ from mmvae_bary.distributions import (
     parameters,
 )
 from mmvae_bary.divergences import jeffreys, kl, reverse_kl
-from mmvae_bary.matrices import cholesky_of_inverse
+from mmvae_bary.matrices import cholesky, cholesky_of_inverse
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -186,7 +186,7 @@ def moment_match(experts: Gaussian, weights: Tensor) -> Gaussian:
     mean = weighted_sum(weights, loc)
     apart = (loc - mean.unsqueeze(-2)).unsqueeze(-1)  # (..., M, D, 1)
     covariance = weighted_matrices(weights, factors @ factors.mT + apart @ apart.mT)
-    return full_gaussian(mean.to(experts.loc), torch.linalg.cholesky(covariance).to(experts.loc))
+    return full_gaussian(mean.to(experts.loc), cholesky(covariance).to(experts.loc))
 
 
 def geometric_mean(experts: Gaussian, weights: Tensor) -> Gaussian:

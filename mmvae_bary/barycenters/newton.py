@@ -42,14 +42,16 @@ def minimise(
         max_iterations: Steps after which to stop all the same, with a warning.
     """
     start = _lowest(objective, starts)
+    dim = start.event_shape[0]
 
     def value(x: Tensor) -> Tensor:
         return objective(_move(start, x))
 
     x = start.mean.new_zeros(*start.batch_shape, _width(start))
     for _ in range(max_iterations):
-        problem = _linearise(value, x, start.event_shape[0])
-        x, taken = _descend(value, x, -_solve(problem, problem.gradient.detach(), FORCING))
+        problem = _linearise(value, x, dim)
+        step = -_solve(problem, problem.gradient.detach(), FORCING)
+        x, taken = _descend(value, x, step, dim)
         if not taken > tolerance:  # also where it is NaN
             break
     else:
@@ -61,7 +63,7 @@ def minimise(
     with torch.enable_grad():
         followed = value(x).requires_grad
     if followed and torch.is_grad_enabled():
-        problem = _linearise(value, x, start.event_shape[0])
+        problem = _linearise(value, x, dim)
         x = x - problem.gradient  # zero but for rounding; it carries the graph
         x.register_hook(lambda g: g if g is None else _solve(problem, g, EXACT))
     return _move(start, x)
@@ -192,9 +194,13 @@ def _solve(problem: _Problem, right: Tensor, relative: float) -> Tensor:
 
 
 @torch.no_grad()
-def _descend(value: Callable[[Tensor], Tensor], x: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-    """Halve steps until they lead no longer uphill; the point and the largest step taken."""
-    length = step.new_ones(*step.shape[:-1], 1)
+def _descend(value: Callable[[Tensor], Tensor], x: Tensor, step: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Halve steps until they lead no longer uphill; the point and the largest step taken.
+
+    To begin with no scale changes by more than a factor of e^2, beyond which a quadratic model
+    says nothing.
+    """
+    length = (2 / step[..., dim:].abs().amax(-1, keepdim=True)).clamp(max=1)
     before = value(x).unsqueeze(-1)
     slack = 1e-12 * before.abs() + 1e-15
     for _ in range(HALVINGS):

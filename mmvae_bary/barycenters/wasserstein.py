@@ -11,7 +11,7 @@ from mmvae_bary.barycenters.base import Barycenter, normalized, weighted_matrice
 from mmvae_bary.barycenters.implicit import fixed_point
 from mmvae_bary.distributions import as_double, full_gaussian, parameters, rebuild
 from mmvae_bary.divergences import wasserstein
-from mmvae_bary.matrices import symmetric_sqrt, symmetrize
+from mmvae_bary.matrices import cholesky, symmetric_sqrt, symmetrize
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +69,7 @@ class WassersteinBarycenter(Barycenter):
             return average(experts, weights)
         mean = weighted_sum(weights, experts.loc)
         covariance = self._covariance(as_double(weights), as_double(experts.scale_tril))
-        return full_gaussian(mean, torch.linalg.cholesky(covariance).to(experts.loc))
+        return full_gaussian(mean, cholesky(covariance).to(experts.loc))
 
     def _covariance(self, weights: Tensor, factors: Tensor) -> Tensor:
         """The fixed point of Eq. 6, of shape (..., D, D), of Cholesky factors (..., M, D, D)."""
@@ -77,7 +77,7 @@ class WassersteinBarycenter(Barycenter):
 
         def step(covariance: Tensor) -> Tensor:
             # any root of the covariance leads to the same next one; Cholesky's is the cheapest
-            root = torch.linalg.cholesky(covariance)
+            root = cholesky(covariance)
             outer = root.unsqueeze(-3)
             roots = symmetric_sqrt(symmetrize(outer.mT @ covariances @ outer))
             transported: Tensor = torch.linalg.solve_triangular(
