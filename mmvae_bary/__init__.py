@@ -12,13 +12,21 @@ The files, a concept each; a row imports only rows below it::
 """
 
 from mmvae_bary.barycenters import (
+    AlphaBarycenter,
     Barycenter,
     GeometricBarycenter,
+    HellingerBarycenter,
+    HellingerMixture,
+    JeffreysBarycenter,
     MixtureOfExperts,
+    MomentMatchingBarycenter,
     NumericalBarycenter,
     ProductOfExperts,
     SubsetMixture,
     WassersteinBarycenter,
+    WeightedBarycenter,
+    barycenter_path,
+    interpolate,
 )
 from mmvae_bary.batch import Batch
 from mmvae_bary.callbacks import (
@@ -50,12 +58,16 @@ __version__ = "0.1.0"
 __all__ = [
     "MWBVAE",
     "WBVAE",
+    "AlphaBarycenter",
     "Barycenter",
     "Batch",
     "CelebADataModule",
     "CoherenceCallback",
     "DigitsDataModule",
     "GeometricBarycenter",
+    "HellingerBarycenter",
+    "HellingerMixture",
+    "JeffreysBarycenter",
     "LinearProbeCallback",
     "MNISTSVHNTextDataModule",
     "Mixture",
@@ -63,6 +75,7 @@ __all__ = [
     "MoEVAE",
     "MoPoEVAE",
     "Modality",
+    "MomentMatchingBarycenter",
     "MultimodalDataModule",
     "MultimodalVAE",
     "NumericalBarycenter",
@@ -73,4 +86,7 @@ __all__ = [
     "SampleGridCallback",
     "SubsetMixture",
     "WassersteinBarycenter",
+    "WeightedBarycenter",
+    "barycenter_path",
+    "interpolate",
 ]

@@ -43,7 +43,8 @@ def cholesky(matrix: Tensor) -> Tensor:
         matrix: Symmetric, of shape ``(..., D, D)``.
     """
     factor, info = torch.linalg.cholesky_ex(matrix)
-    return factor.masked_fill((info > 0)[..., None, None], torch.nan)
+    result: Tensor = factor.masked_fill((info > 0)[..., None, None], torch.nan)
+    return result
 
 
 def cholesky_of_inverse(matrix: Tensor) -> Tensor:

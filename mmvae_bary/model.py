@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, final
+from typing import TYPE_CHECKING, Literal, NamedTuple, final, get_args
 
 import torch
 from lightning.pytorch import LightningModule
@@ -28,8 +28,10 @@ from mmvae_bary.distributions import (
     seeded,
     select,
     stack,
+    standard_gaussian,
 )
 from mmvae_bary.likelihoods import Likelihood
+from mmvae_bary.networks import CovarianceHead
 from mmvae_bary.objectives import ELBO, PrivateLatent, elbo
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
     from mmvae_bary.distributions import Gaussian
 
+Covariance = Literal["diagonal", "full"]
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 LOG_VARIANCES = (-20.0, 20.0)  # beyond, a divergence or a precision would overflow in float32
 SEPARATORS = ("+", "->", "/", ".")
@@ -154,6 +157,9 @@ class MultimodalVAE(LightningModule):
             the number of variables of the largest modality over the modality's own, so that
             pictures do not drown text.
         optimizer: From parameters to an optimiser; Adam with learning rate 1e-3 by default.
+        covariance: Of the posteriors of the shared latent: ``"diagonal"``, or ``"full"``, which
+            puts a :class:`~mmvae_bary.networks.CovarianceHead` on each encoder and costs a cubic
+            number of operations in ``latent_dim``.
 
     Raises:
         ValueError: If there are no modalities, a name is taken or holds one of ``+ -> / .``, a
@@ -175,14 +181,22 @@ class MultimodalVAE(LightningModule):
         warmup_steps: int = 0,
         reconstruction_weights: dict[str, float] | Literal["size"] = "size",
         optimizer: OptimizerFactory | None = None,
+        covariance: Covariance = "diagonal",
     ) -> None:
         super().__init__()
+        if covariance not in get_args(Covariance):
+            raise ValueError(
+                f"got covariance={covariance!r}, expected one of {get_args(Covariance)}"
+            )
         _check_names(modalities)
         _check_numbers(latent_dim=latent_dim, beta=beta, warmup_steps=warmup_steps)
         for name, modality in modalities.items():
             modality.check(name, latent_dim)
         self.modalities = nn.ModuleDict(modalities)  # type: ignore[assignment]
         self.latent_dim = latent_dim
+        full = covariance == "full"
+        heads = {name: CovarianceHead(latent_dim) for name in modalities} if full else {}
+        self.covariance_heads = nn.ModuleDict(heads)
         self.barycenter = self.default_barycenter() if barycenter is None else barycenter
         self.beta = beta
         self.warmup_steps = warmup_steps
@@ -225,9 +239,9 @@ class MultimodalVAE(LightningModule):
         """
         size = self._check_inputs(inputs)
         encoded = {name: self.modalities[name].encode(x) for name, x in inputs.items()}
-        some = next(iter(encoded.values()))[0].mean
-        placeholder = diagonal_gaussian(torch.zeros_like(some), torch.ones_like(some))
-        experts = stack([encoded.get(name, (placeholder,))[0] for name in self.names])
+        shared = {name: self._correlate(name, q) for name, (q, _) in encoded.items()}
+        placeholder = standard_gaussian(next(iter(shared.values())))
+        experts = stack([shared.get(name, placeholder) for name in self.names])
         weights = self._presence(inputs, present, size)
         private = {
             name: q for name, (_, q) in encoded.items() if self.modalities[name].private_dim
@@ -424,6 +438,12 @@ class MultimodalVAE(LightningModule):
         if len(inputs) == len(self.names):
             return None
         return torch.tensor([float(name in inputs) for name in self.names], device=self.device)
+
+    def _correlate(self, name: str, q: Gaussian) -> Gaussian:
+        if not self.covariance_heads:
+            return q
+        correlated: Gaussian = self.covariance_heads[name](q)
+        return correlated
 
     def _private_sample(self, name: str, encoding: Encoding) -> Tensor | None:
         return encoding.private[name].rsample() if name in encoding.private else None

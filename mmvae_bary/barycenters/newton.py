@@ -194,7 +194,9 @@ def _solve(problem: _Problem, right: Tensor, relative: float) -> Tensor:
 
 
 @torch.no_grad()
-def _descend(value: Callable[[Tensor], Tensor], x: Tensor, step: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+def _descend(
+    value: Callable[[Tensor], Tensor], x: Tensor, step: Tensor, dim: int
+) -> tuple[Tensor, Tensor]:
     """Halve steps until they lead no longer uphill; the point and the largest step taken.
 
     To begin with no scale changes by more than a factor of e^2, beyond which a quadratic model

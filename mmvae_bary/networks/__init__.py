@@ -8,6 +8,7 @@ from mmvae_bary.networks.celeba import (
     CelebATextDecoder,
     CelebATextEncoder,
 )
+from mmvae_bary.networks.covariance import CovarianceHead
 from mmvae_bary.networks.digits import DigitsSceneClassifier, DigitsSceneEncoder
 from mmvae_bary.networks.mlp import MLPClassifier, MLPDecoder, MLPEncoder
 from mmvae_bary.networks.mnist_svhn_text import (
@@ -34,6 +35,7 @@ __all__ = [
     "CelebATextClassifier",
     "CelebATextDecoder",
     "CelebATextEncoder",
+    "CovarianceHead",
     "DigitTextClassifier",
     "DigitTextDecoder",
     "DigitTextEncoder",
