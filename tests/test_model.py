@@ -384,3 +384,22 @@ def test_variances_stay_finite() -> None:
     terms = model.elbo(Batch(inputs), model.encode_modalities(inputs))
     assert terms.kl.isfinite()
     assert model.encode(inputs).stddev[1].min() > 0
+
+
+@pytest.mark.parametrize("cls", [PoEVAE, MoEVAE, MoPoEVAE, WBVAE, MWBVAE])
+def test_full_covariances_train_and_start_at_the_diagonal(cls: type[MultimodalVAE]) -> None:
+    torch.manual_seed(1)
+    model = tiny_model(cls, private_dim=2, covariance="full")
+    torch.manual_seed(1)
+    diagonal = tiny_model(cls, private_dim=2)
+    diagonal.load_state_dict(model.state_dict(), strict=False)
+    batch = tiny_batch()
+    full, plain = (m.encode(batch.inputs) for m in (model, diagonal))
+    torch.testing.assert_close(full.mean, plain.mean, rtol=1e-4, atol=1e-5)
+    model.elbo(batch, model.encode_modalities(batch.inputs)).loss.backward()
+    for name, head in model.covariance_heads.items():
+        gradients = [parameter.grad for parameter in head.parameters()]
+        assert all(g is not None and g.abs().sum() > 0 for g in gradients), name
+    assert model.generate(batch.inputs, ["image"])["text"].shape == (1, 5, 5, 7)
+    with pytest.raises(ValueError, match="got covariance='round', expected one of"):
+        tiny_model(cls, covariance="round")

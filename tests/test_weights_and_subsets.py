@@ -1,0 +1,245 @@
+"""Weights of experts and of subsets, drawn subsets, and paths between posteriors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Independent
+
+from mmvae_bary import (
+    GeometricBarycenter,
+    Mixture,
+    MixtureOfExperts,
+    MultimodalVAE,
+    ProductOfExperts,
+    SubsetMixture,
+    WassersteinBarycenter,
+    WeightedBarycenter,
+    barycenter_path,
+    interpolate,
+)
+from mmvae_bary.barycenters import (
+    FixedWeights,
+    LearnedSubsetWeights,
+    LearnedWeights,
+    PrecisionWeights,
+    SizeWeights,
+)
+from mmvae_bary.barycenters.subsets import draw_subsets, membership
+from mmvae_bary.distributions import diagonal_gaussian, diagonal_parameters, select
+from mmvae_bary.divergences import kl_convexity_bound, wasserstein
+from tests.conftest import random_experts, tiny_batch, tiny_inputs, tiny_model
+
+M = 3
+
+
+def test_fixed_weights_are_weights_asked_for() -> None:
+    experts = random_experts(5, M)
+    weighted = WeightedBarycenter(WassersteinBarycenter(), FixedWeights([1, 2, 3]))
+    asked = torch.tensor([2.0, 1, 0])
+    for q, weights in (
+        (weighted(experts), torch.tensor([1.0, 2, 3])),
+        (weighted(experts, asked), torch.tensor([2.0, 2, 0])),
+    ):
+        expected = WassersteinBarycenter()(experts, weights)
+        torch.testing.assert_close(q.mean, expected.mean)
+        torch.testing.assert_close(q.stddev, expected.stddev)
+
+
+def test_a_weighted_product_counts_as_many_experts_as_before() -> None:
+    experts = random_experts(5, M)
+    weighted = WeightedBarycenter(ProductOfExperts("never"), LearnedWeights(M))
+    for asked in (None, torch.tensor([1.0, 0, 1])):
+        torch.testing.assert_close(
+            weighted(experts, asked).stddev, ProductOfExperts("never")(experts, asked).stddev
+        )
+
+
+def test_weights_by_dimension_fuse_each_dimension_by_itself() -> None:
+    experts = random_experts(5, M)
+    weighting = LearnedWeights(M, latent_dim=3)
+    torch.nn.init.normal_(weighting.logits)
+    q = WeightedBarycenter(GeometricBarycenter(), weighting)(experts)
+    loc, scale = diagonal_parameters(experts)
+    for d in range(3):
+        one = diagonal_gaussian(loc[..., [d]], scale[..., [d]])
+        alone = GeometricBarycenter()(one, weighting.logits[:, d].softmax(0))
+        torch.testing.assert_close(q.mean[:, [d]], alone.mean)
+        torch.testing.assert_close(q.stddev[:, [d]], alone.stddev)
+
+
+def test_weights_by_precision() -> None:
+    scale = torch.tensor([[1.0, 1.0], [0.5, 0.5]])
+    experts = diagonal_gaussian(torch.zeros(2, 2), scale)
+    torch.testing.assert_close(PrecisionWeights()(experts), torch.tensor([0.2, 0.8]))
+    torch.testing.assert_close(PrecisionWeights(0.0)(experts), torch.tensor([0.5, 0.5]))
+
+
+@pytest.mark.parametrize(
+    "barycenter",
+    [
+        lambda: WeightedBarycenter(WassersteinBarycenter(), LearnedWeights(M)),
+        lambda: WeightedBarycenter(MixtureOfExperts(), LearnedWeights(M)),
+        lambda: SubsetMixture(WassersteinBarycenter(), subset_weights=LearnedSubsetWeights(M)),
+        lambda: SubsetMixture(
+            WeightedBarycenter(ProductOfExperts("never"), LearnedWeights(M, latent_dim=4))
+        ),
+        lambda: SubsetMixture(
+            WeightedBarycenter(WassersteinBarycenter(), PrecisionWeights(learn=True))
+        ),
+    ],
+)
+def test_learned_weights_learn_with_the_model(barycenter: object) -> None:
+    fusion = barycenter()  # type: ignore[operator]
+    model = tiny_model(MultimodalVAE, barycenter=fusion)
+    model.elbo(tiny_batch(), model.encode_modalities(tiny_inputs())).loss.backward()
+    for parameter in fusion.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.abs().sum() > 0
+
+
+def test_gradient_of_a_mixtures_weights_is_unbiased() -> None:
+    """The score's gradient, averaged over draws, is that of the expectation in closed form."""
+    logits = torch.tensor([0.3, -0.5, 0.1], requires_grad=True)
+    experts = diagonal_gaussian(torch.tensor([[0.0], [1.0], [3.0]]), torch.ones(M, 1))
+    mixture = Mixture(experts, logits.softmax(0))
+    (exact,) = torch.autograd.grad(mixture.mean.sum(), logits)  # f(z) = z
+    mixture = Mixture(experts, logits.softmax(0))
+    z = mixture.sample((200_000,))
+    ratio = mixture.weight_ratio(z)
+    torch.testing.assert_close(ratio, torch.ones_like(ratio))
+    (estimate,) = torch.autograd.grad(((z.squeeze(-1) - 1) * ratio).mean(), logits)
+    torch.testing.assert_close(estimate, exact, atol=0.02, rtol=0)
+
+
+def test_sizes_and_the_prior_weigh_subsets() -> None:
+    experts = random_experts(5, M)
+    mixture = SubsetMixture(
+        WassersteinBarycenter(), subset_weights=SizeWeights([1, 0, 3]), prior_weight=1.0
+    )(experts)
+    shares = torch.tensor([1.0, 1, 1, 0, 0, 0, 3, 1.5])
+    torch.testing.assert_close(mixture.weights[0], shares / shares.sum())  # type: ignore[union-attr]
+    prior = select(mixture.components, 0)  # type: ignore[union-attr]
+    assert torch.equal(prior.mean[-1], torch.zeros(3))
+    assert torch.equal(prior.stddev[-1], torch.ones(3))
+
+
+def test_the_empty_set_is_one_of_the_papers_subsets() -> None:
+    mixture = SubsetMixture(WassersteinBarycenter(), prior_weight=1.0)(random_experts(5, M))
+    assert isinstance(mixture, Mixture)
+    torch.testing.assert_close(mixture.weights, torch.full((5, 2**M), 1 / 2**M))
+
+
+def test_drawn_subsets_are_non_empty_present_and_uniform() -> None:
+    present = torch.tensor([[True, True, True], [True, False, True], [False, False, False]])
+    drawn = draw_subsets(present.repeat(4000, 1), 2)  # (12000, 2, 3)
+    drawn = drawn.unflatten(0, (4000, 3))
+    assert (drawn.sum(-1)[:, :2] > 0).all()
+    assert (drawn[:, :, :, :] <= present.unsqueeze(1)).all()
+    codes = (drawn * torch.tensor([1, 2, 4])).sum(-1)
+    for row, possible in ((0, range(1, 8)), (1, (1, 4, 5))):
+        shares = codes[:, row].flatten().bincount(minlength=8) / 8000
+        for code in possible:
+            assert shares[code].item() == pytest.approx(1 / len(possible), abs=0.02)
+
+
+def _loss_and_gradient(
+    fusion: SubsetMixture, present: Tensor, draws: int
+) -> tuple[Tensor, Tensor]:
+    """Of a quadratic reconstruction term and the bound of the KL, averaged over draws."""
+    loc, scale = (x.requires_grad_() for x in diagonal_parameters(EXPERTS))
+    experts = diagonal_gaussian(loc, scale)
+    losses = []
+    for _ in range(draws):
+        posterior = fusion(experts, present)
+        prior = diagonal_gaussian(torch.zeros(3), torch.ones(3))
+        z = posterior.rsample()
+        losses.append(((z - 1) ** 2).sum(-1).mean() + kl_convexity_bound(posterior, prior).mean())
+    loss = torch.stack(losses).mean()
+    (gradient,) = torch.autograd.grad(loss, loc)
+    return loss.detach(), gradient
+
+
+EXPERTS = random_experts(4, M)
+
+
+def test_drawn_subsets_leave_loss_and_gradient_their_means() -> None:
+    present = torch.tensor([[1.0, 1, 1], [1, 0, 1], [0, 1, 0], [1, 1, 1]])
+    exact, exact_gradient = _loss_and_gradient(
+        SubsetMixture(WassersteinBarycenter()), present, 4000
+    )
+    drawn, drawn_gradient = _loss_and_gradient(
+        SubsetMixture(WassersteinBarycenter(), max_subsets=2), present, 4000
+    )
+    assert drawn.item() == pytest.approx(exact.item(), rel=0.02)
+    torch.testing.assert_close(drawn_gradient, exact_gradient, atol=0.02, rtol=0.05)
+
+
+def test_twenty_modalities_train_on_drawn_subsets() -> None:
+    experts, weights = random_experts(6, 20), (torch.rand(6, 20) > 0.3).float()
+    loc, scale = (x.requires_grad_() for x in diagonal_parameters(experts))
+    fusion = SubsetMixture(ProductOfExperts("full_set"), max_subsets=8)
+    posterior = fusion(diagonal_gaussian(loc, scale), weights)
+    assert isinstance(posterior, Mixture)
+    assert posterior.weights.shape == (6, 8)
+    posterior.rsample().sum().backward()
+    assert loc.grad is not None
+    assert (loc.grad[weights == 0] == 0).all()
+    with pytest.raises(ValueError, match=r"got 20 modalities, of which 2\^20 - 1 subsets are too"):
+        SubsetMixture(ProductOfExperts())(experts)
+
+
+def test_geodesic_runs_at_constant_speed_between_its_ends() -> None:
+    p, q = random_experts(5), random_experts(5)
+    times = torch.linspace(0, 1, 5)
+    path = interpolate(p, q, times)
+    assert path.batch_shape == (5, 5)
+    torch.testing.assert_close(path.mean[0], p.mean)
+    torch.testing.assert_close(path.stddev[-1], q.stddev)
+    length = wasserstein(p, q).sqrt()
+    for row, t in enumerate(times):
+        travelled = wasserstein(p, select(path, row)).sqrt()
+        torch.testing.assert_close(travelled, t * length, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match=r"got t=1\.5, expected times from 0 to 1"):
+        interpolate(p, q, 1.5)
+
+
+def test_path_leads_from_expert_to_expert() -> None:
+    experts = random_experts(5, M)
+    path = barycenter_path(WassersteinBarycenter(), experts, 4)
+    assert isinstance(path, Independent)
+    assert path.batch_shape == (7, 5)
+    loc, _ = diagonal_parameters(experts)
+    torch.testing.assert_close(path.mean[[0, 3, 6]], loc.transpose(0, 1))
+    with pytest.raises(ValueError, match="got 1 points and 3 experts, expected at least two"):
+        barycenter_path(WassersteinBarycenter(), experts, 1)
+
+
+def test_bad_weights_are_named() -> None:
+    experts = random_experts(5, M)
+    with pytest.raises(ValueError, match=r"got weights \[1, 0\], expected finite numbers above"):
+        FixedWeights([1, 0])
+    with pytest.raises(ValueError, match="got weights for 2 modalities, expected for the 3"):
+        WeightedBarycenter(WassersteinBarycenter(), FixedWeights([1, 2]))(experts)
+    with pytest.raises(ValueError, match="got weights for 2 dimensions, expected for the 3"):
+        WeightedBarycenter(WassersteinBarycenter(), LearnedWeights(M, 2))(experts)
+    with pytest.raises(ValueError, match="got weights by dimension for MixtureOfExperts, which"):
+        WeightedBarycenter(MixtureOfExperts(), LearnedWeights(M, 3))
+    with pytest.raises(ValueError, match="got SubsetMixture to be weighted, expected a Subset"):
+        WeightedBarycenter(SubsetMixture(WassersteinBarycenter()), LearnedWeights(M))
+    with pytest.raises(ValueError, match="got weights for 2 sizes, expected 3"):
+        SubsetMixture(WassersteinBarycenter(), subset_weights=SizeWeights([1, 2]))(experts)
+    with pytest.raises(ValueError, match=r"got size weights \[0\], expected finite numbers"):
+        SizeWeights([0])
+    with pytest.raises(ValueError, match="got weights for 3 subsets, expected for 7"):
+        SubsetMixture(WassersteinBarycenter(), subset_weights=LearnedSubsetWeights(2))(experts)
+    with pytest.raises(ValueError, match="got prior_weight=-1, expected a finite number"):
+        SubsetMixture(WassersteinBarycenter(), prior_weight=-1)
+    with pytest.raises(ValueError, match="got max_subsets=2 and subset_weights=SizeWeights"):
+        SubsetMixture(WassersteinBarycenter(), subset_weights=SizeWeights([1, 1]), max_subsets=2)
+
+
+def test_membership_weighs_by_size() -> None:
+    sizes = SizeWeights([1, 2, 3])(membership(M, torch.device("cpu")))
+    assert sizes.tolist() == [1, 1, 1, 2, 2, 2, 3]
