@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
@@ -45,7 +45,7 @@ from mmvae_bary.distributions import (
 )
 from mmvae_bary.divergences import kl, wasserstein
 
-CASES = 8
+CASES = 60
 # Those that return the Gaussian at which their own divergence is smallest
 MINIMISERS: dict[str, Callable[[], Barycenter]] = {
     "geometric": GeometricBarycenter,
@@ -65,6 +65,12 @@ MEMBERS: dict[str, Callable[[], Barycenter]] = {
     "mwb": lambda: SubsetMixture(WassersteinBarycenter()),
     "weighted": lambda: WeightedBarycenter(WassersteinBarycenter(), PrecisionWeights()),
 }
+cases = settings(
+    max_examples=CASES,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.generate],  # shrinking takes minutes, and problems are small as they are
+)
 members = pytest.mark.parametrize("name", MEMBERS)
 kinds = pytest.mark.parametrize("kind", ["diagonal", "full"])
 
@@ -112,7 +118,7 @@ def assert_same(p: Distribution, q: Distribution, like: Gaussian, tolerance: flo
 
 @members
 @kinds
-@settings(max_examples=CASES, deadline=None, derandomize=True)
+@cases
 @given(data=st.data())
 def test_finite_and_deaf_to_what_is_absent(name: str, kind: str, data: st.DataObject) -> None:
     experts, weights = data.draw(problems(kind))
@@ -129,7 +135,7 @@ def test_finite_and_deaf_to_what_is_absent(name: str, kind: str, data: st.DataOb
 
 @members
 @kinds
-@settings(max_examples=CASES, deadline=None, derandomize=True)
+@cases
 @given(data=st.data())
 def test_equal_experts_give_themselves(name: str, kind: str, data: st.DataObject) -> None:
     experts, weights = data.draw(problems(kind))
@@ -144,7 +150,7 @@ def test_equal_experts_give_themselves(name: str, kind: str, data: st.DataObject
 
 @members
 @kinds
-@settings(max_examples=CASES, deadline=None, derandomize=True)
+@cases
 @given(data=st.data())
 def test_order_does_not_matter(name: str, kind: str, data: st.DataObject) -> None:
     experts, weights = data.draw(problems(kind))
@@ -158,7 +164,7 @@ def test_order_does_not_matter(name: str, kind: str, data: st.DataObject) -> Non
 
 @pytest.mark.parametrize("name", MINIMISERS)
 @kinds
-@settings(max_examples=CASES, deadline=None, derandomize=True)
+@cases
 @given(data=st.data())
 def test_no_perturbation_lowers_the_objective(name: str, kind: str, data: st.DataObject) -> None:
     experts, weights = data.draw(problems(kind))
@@ -180,7 +186,7 @@ def test_no_perturbation_lowers_the_objective(name: str, kind: str, data: st.Dat
 
 
 @members
-@settings(max_examples=CASES, deadline=None, derandomize=True)
+@cases
 @given(data=st.data())
 def test_diagonal_covariances_give_the_diagonal_answer(name: str, data: st.DataObject) -> None:
     """Their diagonal: moments of several means are correlated between dimensions."""
@@ -193,7 +199,7 @@ def test_diagonal_covariances_give_the_diagonal_answer(name: str, data: st.DataO
     assert_same(full, barycenter(experts, weights), experts, 1e-5)
 
 
-@settings(max_examples=CASES, deadline=None, derandomize=True)
+@cases
 @given(problem=problems("full"))
 def test_wasserstein_satisfies_its_equation(problem: Problem) -> None:
     """Eq. 6, as an average of transport maps that is the identity."""

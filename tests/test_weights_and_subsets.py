@@ -212,7 +212,7 @@ def test_path_leads_from_expert_to_expert() -> None:
     assert path.batch_shape == (7, 5)
     loc, _ = diagonal_parameters(experts)
     torch.testing.assert_close(path.mean[[0, 3, 6]], loc.transpose(0, 1))
-    with pytest.raises(ValueError, match="got 1 points and 3 experts, expected at least two"):
+    with pytest.raises(ValueError, match="got num_points=1 and 3 experts, expected at least"):
         barycenter_path(WassersteinBarycenter(), experts, 1)
 
 
