@@ -45,7 +45,7 @@ from mmvae_bary.distributions import (
 )
 from mmvae_bary.divergences import kl, wasserstein
 
-CASES = 60
+CASES = 40
 # Those that return the Gaussian at which their own divergence is smallest
 MINIMISERS: dict[str, Callable[[], Barycenter]] = {
     "geometric": GeometricBarycenter,

@@ -1,0 +1,111 @@
+"""Milliseconds of every barycenter, forward and backward: ``python -m tests.benchmarks.barycenters``.
+
+Experts of batch B = 256 with random means and scales, on the device and threads asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Callable, Iterator
+
+import torch
+from torch.utils.benchmark import Timer
+
+from mmvae_bary.barycenters import (
+    AlphaBarycenter,
+    Barycenter,
+    GeometricBarycenter,
+    HellingerBarycenter,
+    HellingerMixture,
+    JeffreysBarycenter,
+    LearnedWeights,
+    MixtureOfExperts,
+    MomentMatchingBarycenter,
+    NumericalBarycenter,
+    ProductOfExperts,
+    SubsetMixture,
+    WassersteinBarycenter,
+    WeightedBarycenter,
+)
+from mmvae_bary.distributions import Gaussian, diagonal_gaussian, full_gaussian, parameters
+from mmvae_bary.divergences import jeffreys
+
+BATCH = 256
+KINDS = (("diagonal", 32), ("diagonal", 512), ("full", 32))
+SETTINGS = [(kind, dim, m) for kind, dim in KINDS for m in (3, 5, 10, 20)]
+MEMBERS: dict[str, Callable[[int], Barycenter]] = {
+    "ProductOfExperts": lambda m: ProductOfExperts(),
+    "GeometricBarycenter": lambda m: GeometricBarycenter(),
+    "MixtureOfExperts": lambda m: MixtureOfExperts(),
+    "MomentMatchingBarycenter": lambda m: MomentMatchingBarycenter(),
+    "WassersteinBarycenter": lambda m: WassersteinBarycenter(),
+    "WeightedBarycenter": lambda m: WeightedBarycenter(WassersteinBarycenter(), LearnedWeights(m)),
+    "HellingerBarycenter": lambda m: HellingerBarycenter(),
+    "HellingerMixture": lambda m: HellingerMixture(),
+    "JeffreysBarycenter": lambda m: JeffreysBarycenter(),
+    "AlphaBarycenter": lambda m: AlphaBarycenter(0.5),
+    "NumericalBarycenter": lambda m: NumericalBarycenter(jeffreys),
+    "SubsetMixture, product": lambda m: _subsets(ProductOfExperts("full_set"), m),
+    "SubsetMixture, Wasserstein": lambda m: _subsets(WassersteinBarycenter(), m),
+}
+
+
+def _subsets(inner: Barycenter, num_modalities: int) -> SubsetMixture:
+    """All subsets of up to five modalities, 32 drawn ones of more."""
+    return SubsetMixture(inner, max_subsets=None if num_modalities <= 5 else 32)
+
+
+def random_experts(kind: str, num_experts: int, dim: int, device: str) -> Gaussian:
+    """Leaves of a graph: means and scales of shape ``(B, M, D)``, or factors of a full one."""
+    loc = torch.randn(BATCH, num_experts, dim, device=device, requires_grad=True)
+    scale = 0.5 + torch.rand(BATCH, num_experts, dim, device=device)
+    if kind == "diagonal":
+        return diagonal_gaussian(loc, scale.requires_grad_())
+    below = torch.randn(BATCH, num_experts, dim, dim, device=device).tril(-1) / dim
+    return full_gaussian(loc, (torch.diag_embed(scale) + below).requires_grad_())
+
+
+def milliseconds(barycenter: Barycenter, experts: Gaussian) -> float:
+    """The median time of fusing, drawing and differentiating both moments and the draw."""
+
+    def step() -> None:
+        q = barycenter(experts)
+        (q.rsample().sum() + q.mean.sum() + q.variance.sum()).backward()
+        for leaf in parameters(experts):
+            leaf.grad = None
+
+    step()
+    timer = Timer("step()", globals={"step": step}, num_threads=torch.get_num_threads())
+    median: float = timer.blocked_autorange(min_run_time=0.2).median
+    return 1e3 * median
+
+
+def rows(device: str) -> Iterator[str]:
+    """A table in Markdown, a row a member."""
+    head = " | ".join(f"{kind} D={dim} M={m}" for kind, dim, m in SETTINGS)
+    yield f"| B = {BATCH}, ms | {head} |"
+    yield "|---" * (len(SETTINGS) + 1) + "|"
+    for name, make in MEMBERS.items():
+        cells = []
+        for kind, dim, m in SETTINGS:
+            torch.manual_seed(0)
+            experts = random_experts(kind, m, dim, device)
+            cells.append(f"{milliseconds(make(m).to(device), experts):.1f}")
+        yield f"| {name} | " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    warnings.simplefilter("default")
+    for row in rows(options.device):
+        print(row, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
