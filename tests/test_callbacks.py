@@ -18,6 +18,7 @@ from mmvae_bary import (
     MoEVAE,
 )
 from mmvae_bary.likelihoods import Categorical, Laplace
+from mmvae_bary.metrics import LogLikelihood
 from mmvae_bary.model import Modality
 from mmvae_bary.networks import MLPClassifier, MLPDecoder, MLPEncoder
 
@@ -76,7 +77,9 @@ def test_log_likelihood_of_the_first_test_tuples(cache: str) -> None:
             callback = LogLikelihoodCallback(4, 60, proposal, grouped=True)
             run = trainer(callback)
             (result,) = run.test(judged, datamodule=data, verbose=False)
-            assert all((metric.moments[0] == 60).all() for metric in callback.metrics)
+            for metric in callback.metrics:
+                assert isinstance(metric, LogLikelihood)
+                assert (metric.moments[0] == 60).all()
             figures[cls, proposal] = result
     for place in ("image", "scene->text", "image+scene+text"):
         key = f"log_likelihood/{place}"
@@ -95,12 +98,10 @@ def test_bad_log_likelihoods_are_refused(data: DigitsDataModule) -> None:
             LogLikelihoodCallback(*numbers)
     with pytest.raises(ValueError, match="got proposal='prior', expected one of"):
         LogLikelihoodCallback(proposal="prior")  # type: ignore[arg-type]
-    batch = data.sample_batch(2)
+    judged, batch = model(), data.sample_batch(2)
     incomplete = Batch(batch.inputs, torch.ones(2, 3, dtype=torch.bool))
     with pytest.raises(ValueError, match="got a batch with missing modalities"):
-        LogLikelihoodCallback().update(
-            model(), incomplete, model().encode_modalities(batch.inputs)
-        )
+        LogLikelihoodCallback().update(judged, incomplete, judged.encode_modalities(batch.inputs))
 
 
 def test_classifiers_for_other_modalities_are_refused(cache: str) -> None:
