@@ -352,7 +352,7 @@ class MultimodalVAE(LightningModule):
         .. math:: \log \frac1S \sum_{s=1}^S \frac{p(x | z_s) \, p(z_s)}{q(z_s | x_S)}
 
         The estimate is the better the closer the proposal is to the posterior of ``inputs``; for
-        its error see :meth:`log_weights`.
+        its error estimate from :meth:`log_weights`.
 
         Args:
             inputs: Modality name to data of shape ``(B, *shape)``.
