@@ -5,7 +5,7 @@ The files, a concept each; a row imports only rows below it::
     cli
     callbacks
     model | data | metrics | plotting
-    networks | barycenters | objectives
+    networks | barycenters | objectives | estimators
     likelihoods | divergences
     distributions
     batch | matrices
@@ -32,6 +32,7 @@ from mmvae_bary.batch import Batch
 from mmvae_bary.callbacks import (
     CoherenceCallback,
     LinearProbeCallback,
+    LogLikelihoodCallback,
     ResultsCallback,
     SampleGridCallback,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "HellingerMixture",
     "JeffreysBarycenter",
     "LinearProbeCallback",
+    "LogLikelihoodCallback",
     "MNISTSVHNTextDataModule",
     "Mixture",
     "MixtureOfExperts",

@@ -29,7 +29,9 @@ from mmvae_bary.distributions import (
     select,
     stack,
     standard_gaussian,
+    where,
 )
+from mmvae_bary.estimators import Proposal, importance_weighted, log_weights
 from mmvae_bary.likelihoods import Likelihood
 from mmvae_bary.networks import CovarianceHead
 from mmvae_bary.objectives import ELBO, PrivateLatent, elbo
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 Covariance = Literal["diagonal", "full"]
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 LOG_VARIANCES = (-20.0, 20.0)  # beyond, a divergence or a precision would overflow in float32
+DECODED_ELEMENTS = 2**24  # numbers of a modality decoded at once to estimate likelihoods
 SEPARATORS = ("+", "->", "/", ".")
 RESERVED = ("", "mean")  # a figure's key is coherence/mean
 
@@ -274,9 +277,7 @@ class MultimodalVAE(LightningModule):
         Returns:
             A distribution of batch shape ``(K, B)``.
         """
-        members = membership(len(self.names), self.device).unsqueeze(1)  # (K, 1, M)
-        weights = members if encoding.weights is None else members * encoding.weights
-        return self.barycenter.conditional(encoding.experts, weights)
+        return self._conditionals(encoding, membership(len(self.names), self.device))
 
     def decode(
         self, z: Tensor, private: Mapping[str, Tensor] | None = None
@@ -338,6 +339,77 @@ class MultimodalVAE(LightningModule):
         else:
             z = self.encode(inputs, given).sample((num_samples,))
         return {name: self.decode_modality(name, z).mean for name in targets}
+
+    @torch.no_grad()
+    def log_likelihood(
+        self,
+        inputs: Mapping[str, Tensor],
+        given: Sequence[str] | None = None,
+        num_samples: int = 1000,
+    ) -> Tensor:
+        r"""Importance-sampled log p(x) of what is in ``inputs``, jointly, unweighted.
+
+        .. math:: \log \frac1S \sum_{s=1}^S \frac{p(x | z_s) \, p(z_s)}{q(z_s | x_S)}
+
+        The estimate is the better the closer the proposal is to the posterior of ``inputs``; for
+        its error estimate from :meth:`log_weights`.
+
+        Args:
+            inputs: Modality name to data of shape ``(B, *shape)``.
+            given: The names among ``inputs`` whose posterior z is drawn from, which are also those
+                whose private latents are drawn from theirs; all if None, the prior if empty.
+            num_samples: Number of latents drawn for every sample.
+
+        Returns:
+            Shape ``(B,)``, in nats.
+
+        Raises:
+            ValueError: If a name is unknown, ``given`` is not among ``inputs`` or nothing drawn.
+        """
+        given = tuple(self._given(inputs, given))
+        inputs = {name: x.to(self.device) for name, x in inputs.items()}
+        encoding = self.encode_modalities(inputs)
+        members = torch.tensor([[name in given for name in self.names]], device=self.device)
+        proposal = self._proposal(encoding, members.float())
+        weights = self._log_weights(inputs, proposal, num_samples, DECODED_ELEMENTS)
+        return importance_weighted(weights[:, 0, 0]).value
+
+    @torch.no_grad()
+    def log_weights(
+        self,
+        inputs: Mapping[str, Tensor],
+        encoding: Encoding,
+        num_samples: int,
+        *,
+        one_component: bool = False,
+        max_elements: int = DECODED_ELEMENTS,
+    ) -> Tensor:
+        """Log importance weights with the posterior of every subset as proposal.
+
+        For :func:`~mmvae_bary.estimators.importance_weighted`. Private latents are drawn from
+        their posterior where the subset has the modality, and from the prior elsewhere.
+
+        Args:
+            inputs: Every modality's name to data of shape ``(B, *shape)``.
+            encoding: What the encoders say of them.
+            num_samples: Number S of latents drawn for every sample and subset.
+            one_component: Of a mixture, draw one component for every item and take its density
+                for the proposal's, instead of the mixture's.
+            max_elements: Memory bound: at most so many numbers of a modality are decoded at once,
+                but at least one latent for every sample and subset. It changes no figure.
+
+        Returns:
+            Shape ``(S, K, 1 + M, B)``: for each of the K :attr:`subsets` the weights of the joint
+            log-likelihood, then of the log-likelihood of each modality.
+
+        Raises:
+            ValueError: If a modality is missing or nothing is to be drawn.
+        """
+        if missing := [name for name in self.names if name not in inputs]:
+            raise ValueError(f"inputs: got no {missing}, expected all of {list(self.names)}")
+        members = membership(len(self.names), self.device)
+        proposal = self._proposal(encoding, members, one_component)
+        return self._log_weights(inputs, proposal, num_samples, max_elements)
 
     # ---- training
 
@@ -425,6 +497,59 @@ class MultimodalVAE(LightningModule):
         self.log_dict(values, batch_size=batch_size, sync_dist=stage != "train")
 
     # ---- checks and small parts
+
+    def _conditionals(self, encoding: Encoding, members: Tensor) -> Distribution:
+        """The posteriors of subsets, zeros and ones (K, M), of batch shape (K, B)."""
+        weights = members.unsqueeze(1)  # (K, 1, M)
+        if encoding.weights is not None:
+            weights = weights * encoding.weights
+        return self.barycenter.conditional(encoding.experts, weights)
+
+    def _proposal(
+        self, encoding: Encoding, members: Tensor, one_component: bool = False
+    ) -> Proposal:
+        """What latents are drawn from given each subset, of batch shape (K, B)."""
+        shared = self._conditionals(encoding, members)
+        if one_component and isinstance(shared, Mixture):
+            shared = shared.choose()
+        given = dict(zip(self.names, members.bool().T.unsqueeze(-1), strict=True))  # each (K, 1)
+        private = {
+            name: where(given[name], q, standard_gaussian(q))
+            for name, q in encoding.private.items()
+        }
+        return Proposal(shared, private)
+
+    def _log_weights(
+        self, inputs: Mapping[str, Tensor], proposal: Proposal, num_samples: int, max_elements: int
+    ) -> Tensor:
+        """Draw all latents, so that no figure depends on how many are decoded at once."""
+        if num_samples < 1:
+            raise ValueError(f"got num_samples={num_samples}, expected at least 1")
+        z = proposal.shared.sample((num_samples,))
+        private = {name: q.sample((num_samples,)) for name, q in proposal.private.items()}
+        largest = max(math.prod(self.modalities[name].shape) for name in inputs)
+        size = max(1, max_elements // (z[0, ..., 0].numel() * largest))
+        chunks = [slice(start, start + size) for start in range(0, num_samples, size)]
+        return torch.cat(
+            [
+                self._weigh(inputs, proposal, z[c], {name: s[c] for name, s in private.items()})
+                for c in chunks
+            ]
+        )
+
+    def _weigh(
+        self,
+        inputs: Mapping[str, Tensor],
+        proposal: Proposal,
+        z: Tensor,
+        private: Mapping[str, Tensor],
+    ) -> Tensor:
+        log_likelihoods = {
+            name: self.decode_modality(name, z, private.get(name)).log_prob(inputs[name])
+            for name in self.names
+            if name in inputs
+        }
+        return log_weights(proposal, z, private, log_likelihoods)
 
     def _presence(
         self, inputs: Mapping[str, Tensor], present: Tensor | None, size: int

@@ -8,8 +8,17 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from mmvae_bary import MWBVAE, CoherenceCallback, DigitsDataModule, LinearProbeCallback, MoEVAE
+from mmvae_bary import (
+    MWBVAE,
+    Batch,
+    CoherenceCallback,
+    DigitsDataModule,
+    LinearProbeCallback,
+    LogLikelihoodCallback,
+    MoEVAE,
+)
 from mmvae_bary.likelihoods import Categorical, Laplace
+from mmvae_bary.metrics import LogLikelihood
 from mmvae_bary.model import Modality
 from mmvae_bary.networks import MLPClassifier, MLPDecoder, MLPEncoder
 
@@ -55,6 +64,44 @@ def test_probe_of_a_mixture_by_component_or_mean(cache: str) -> None:
     assert figures[MWBVAE, "component"] == figures[MWBVAE, "mean"]
     joint = "probe/accuracy/image+scene+text"
     assert figures[MoEVAE, "component"][joint] < figures[MoEVAE, "mean"][joint]
+
+
+def test_log_likelihood_of_the_first_test_tuples(cache: str) -> None:
+    """By the mixture or one component, which differ for a mixture alone; in the test alone."""
+    data = DigitsDataModule(num_validation=50, num_test=120, eval_batch_size=48, cache=cache)
+    figures = {}
+    for cls in (MWBVAE, MoEVAE):
+        torch.manual_seed(0)
+        judged = model(cls)
+        for proposal in ("mixture", "component"):
+            callback = LogLikelihoodCallback(4, 60, proposal, grouped=True)
+            run = trainer(callback)
+            (result,) = run.test(judged, datamodule=data, verbose=False)
+            for metric in callback.metrics:
+                assert isinstance(metric, LogLikelihood)
+                assert (metric.moments[0] == 60).all()
+            figures[cls, proposal] = result
+    for place in ("image", "scene->text", "image+scene+text"):
+        key = f"log_likelihood/{place}"
+        assert figures[MWBVAE, "mixture"][key] == figures[MWBVAE, "component"][key]
+        if "+" in key:
+            assert figures[MoEVAE, "mixture"][key] != figures[MoEVAE, "component"][key]
+        grouped = figures[MWBVAE, "mixture"][f"log_likelihood_grouped/{place}"]
+        assert grouped > figures[MWBVAE, "mixture"][key]
+    (validation,) = trainer(LogLikelihoodCallback()).validate(judged, data, verbose=False)
+    assert not any("log_likelihood" in key for key in validation)
+
+
+def test_bad_log_likelihoods_are_refused(data: DigitsDataModule) -> None:
+    for numbers in ((0, None), (12, 0)):
+        with pytest.raises(ValueError, match=r"got num_samples=\d+ and num_items=.*at least 1"):
+            LogLikelihoodCallback(*numbers)
+    with pytest.raises(ValueError, match="got proposal='prior', expected one of"):
+        LogLikelihoodCallback(proposal="prior")  # type: ignore[arg-type]
+    judged, batch = model(), data.sample_batch(2)
+    incomplete = Batch(batch.inputs, torch.ones(2, 3, dtype=torch.bool))
+    with pytest.raises(ValueError, match="got a batch with missing modalities"):
+        LogLikelihoodCallback().update(judged, incomplete, judged.encode_modalities(batch.inputs))
 
 
 def test_classifiers_for_other_modalities_are_refused(cache: str) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
+from torchmetrics import Metric
 
 from mmvae_bary import DigitsDataModule
 from mmvae_bary.metrics import (
@@ -21,6 +23,7 @@ from mmvae_bary.metrics import (
     CrossModalCoherence,
     JointCoherence,
     LinearProbe,
+    LogLikelihood,
     ModalityClassifiers,
     average_precision,
     logistic_regression,
@@ -151,13 +154,28 @@ def two_attributes() -> AttributeCoherence:
     return AttributeCoherence(["a", "b"], dict.fromkeys("ab", torch.nn.Identity()), ["x", "y"])
 
 
+def log_weights() -> Iterator[tuple[torch.Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+    for size in (10, 20, 7):
+        yield (10 * torch.randn(4, 3, 3, size, generator=generator) - 2000,)
+
+
+def log_likelihood() -> LogLikelihood:
+    return LogLikelihood(["a", "b"])
+
+
+SHARED: dict[str, tuple[Callable[[], Metric], Callable[[], Iterator[tuple[Any, ...]]]]] = {
+    "scores are gathered in one order": (two_attributes, shares),
+    "moments are merged": (log_likelihood, log_weights),
+}
 TWO_PROCESSES = """
 import sys
 from torch.distributed import init_process_group
-from tests.test_metrics import shares, two_attributes
+from tests.test_metrics import SHARED
 rank = int(sys.argv[1])
 init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)
-metric = two_attributes()
+make, shares = SHARED[sys.argv[3]]
+metric = make()
 for number, share in enumerate(shares()):  # the first and the last to one process
     if number % 2 == rank:
         metric.update(*share)
@@ -165,11 +183,12 @@ print({key: value.item() for key, value in metric.compute().items()})
 """
 
 
-def test_attributes_judged_by_two_processes_equal_one(tmp_path: Path) -> None:
-    """Scores and labels of uneven batches are gathered in one order."""
+@pytest.mark.parametrize("case", SHARED)
+def test_two_processes_with_uneven_batches_equal_one(tmp_path: Path, case: str) -> None:
+    make, batches = SHARED[case]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", TWO_PROCESSES, str(rank), str(tmp_path / "meet")],
+            [sys.executable, "-c", TWO_PROCESSES, str(rank), str(tmp_path / "meet"), case],
             stdout=subprocess.PIPE,
             text=True,
             cwd=Path(__file__).parents[1],
@@ -177,12 +196,12 @@ def test_attributes_judged_by_two_processes_equal_one(tmp_path: Path) -> None:
         for rank in range(2)
     ]
     printed = [process.communicate()[0] for process in processes]
-    metric = two_attributes()
-    for share in shares():
+    metric = make()
+    for share in batches():
         metric.update(*share)
     expected = {key: value.item() for key, value in metric.compute().items()}
     for said in printed:
-        assert ast.literal_eval(said) == pytest.approx(expected)
+        assert ast.literal_eval(said) == pytest.approx(expected, rel=1e-5)
 
 
 NAMES = ("a", "b", "c")

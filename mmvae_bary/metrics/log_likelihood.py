@@ -1,0 +1,126 @@
+"""Test log-likelihoods given every subset of modalities."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from mmvae_bary.barycenters.subsets import powerset
+from mmvae_bary.estimators import Estimate, importance_weighted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class LogLikelihood(Metric):
+    """Mean importance-sampled log-likelihoods with the posterior of every subset as proposal.
+
+    Args:
+        modalities: The modalities' names, in the model's order.
+        estimator: From log weights ``(S, ..., B)`` to estimates ``(..., B)``:
+            :func:`~mmvae_bary.estimators.importance_weighted` or, to compare with published
+            tables, :func:`~mmvae_bary.estimators.grouped_across_items`.
+        prefix: What the keys begin with.
+
+    References:
+        Sutter, Daunhawer and Vogt, ICLR 2021, section 4; but each item by itself.
+
+    Example:
+        >>> metric = LogLikelihood(["a"])
+        >>> metric.update(torch.tensor([-1.0, -3.0]).expand(12, 1, 2, 2))  # 12 samples of 2 items
+        >>> metric.compute()["log_likelihood/a"], metric.compute()["log_likelihood/a->a"]
+        (tensor(-2.), tensor(-2.))
+        >>> metric.compute()["log_likelihood/a/standard_error"]
+        tensor(1.)
+    """
+
+    full_state_update = False
+    higher_is_better = True
+
+    moments: Tensor
+
+    def __init__(
+        self,
+        modalities: Sequence[str],
+        estimator: Callable[[Tensor], Estimate] = importance_weighted,
+        prefix: str = "log_likelihood",
+    ) -> None:
+        super().__init__()
+        self.subsets = powerset(modalities)
+        self.targets = ("", *(f"->{name}" for name in modalities))
+        self.estimator = estimator
+        self.prefix = prefix
+        # sums of squares would lose the spread of large figures in float32
+        zeros = torch.zeros(3, 2, len(self.subsets), len(self.targets))
+        self.add_state("moments", zeros, dist_reduce_fx=merge_moments)
+
+    def update(self, log_weights: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            log_weights: Shape ``(S, K, 1 + M, B)``, as a model's ``log_weights`` returns them.
+        """
+        estimate = self.estimator(log_weights)
+        figures = torch.stack([estimate.value, estimate.effective_sample_size])
+        added = moments(figures).to(self.moments)
+        self.moments = merge_moments(torch.stack([self.moments, added]))
+
+    def compute(self) -> dict[str, Tensor]:
+        """Means over items, in nats.
+
+        ``log_likelihood/SUBSET`` of all modalities jointly and ``log_likelihood/SUBSET->MODALITY``
+        of one, with z drawn given the subset; below each its ``standard_error``, from the spread
+        over items, and its ``effective_sample_size``, a mean over items. ``log_likelihood/mean``
+        is the mean over subsets of the joint.
+        """
+        count, (value, size), (squares, _) = self.moments
+        error = (squares / (count[0] - 1) / count[0]).sqrt()
+        result = {}
+        for row, subset in enumerate(self.subsets):
+            for column, target in enumerate(self.targets):
+                key = f"{self.prefix}/{'+'.join(subset)}{target}"
+                result[key] = value[row, column]
+                result[f"{key}/standard_error"] = error[row, column]
+                result[f"{key}/effective_sample_size"] = size[row, column]
+        return {**result, f"{self.prefix}/mean": value[:, 0].mean()}
+
+
+def moments(values: Tensor) -> Tensor:
+    """Count, mean and sum of squared deviations over the last dimension, of shape (3, ...).
+
+    Example:
+        >>> moments(torch.tensor([1.0, 3.0]))
+        tensor([2., 2., 2.])
+    """
+    mean = values.mean(-1)
+    squares = (values - mean.unsqueeze(-1)).square().sum(-1)
+    return torch.stack([torch.full_like(mean, values.shape[-1]), mean, squares])
+
+
+def merge_moments(parts: Tensor) -> Tensor:
+    r"""The :func:`moments` of all values from those of N parts.
+
+    .. math:: n = \sum_i n_i, \qquad \mu = \sum_i \frac{n_i}{n} \mu_i, \qquad
+        m = \sum_i m_i + n_i (\mu_i - \mu)^2
+
+    Args:
+        parts: Shape ``(N, 3, ...)``; parts may be empty.
+
+    Returns:
+        Shape ``(3, ...)``.
+
+    References:
+        Chan, Golub and LeVeque, Updating Formulae and a Pairwise Algorithm for Computing Sample
+        Variances, 1979.
+
+    Example:
+        >>> merge_moments(torch.stack([moments(torch.zeros(2)), moments(torch.ones(2))]))
+        tensor([4.0000, 0.5000, 1.0000])
+    """
+    count, mean, squares = parts.unbind(1)
+    total = count.sum(0)
+    center = (count / total.clamp(min=1) * mean).sum(0)
+    return torch.stack([total, center, (squares + count * (mean - center).square()).sum(0)])
