@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
+from hypothesis import Phase
 from torch import Tensor
 
 from mmvae_bary import Batch, DigitsDataModule, Modality, MultimodalDataModule, MultimodalVAE
@@ -19,6 +21,12 @@ from mmvae_bary.likelihoods import Categorical, Laplace, Normal
 from mmvae_bary.networks import MLPDecoder, MLPEncoder
 
 torch.set_num_threads(2)
+
+# shrinking takes minutes, and what is drawn is small as it is
+_settings: dict[str, Any] = {"deadline": None, "phases": [Phase.generate]}
+hypothesis.settings.register_profile("ci", max_examples=25, derandomize=True, **_settings)
+hypothesis.settings.register_profile("nightly", max_examples=1000, **_settings)
+hypothesis.settings.load_profile("ci")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

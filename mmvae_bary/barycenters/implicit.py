@@ -12,14 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def fixed_point(
-    step: Callable[[Tensor], Tensor],
-    start: Tensor,
-    distance: Callable[[Tensor, Tensor], Tensor],
-    tolerance: float,
-    max_iterations: int,
-) -> Tensor:
-    r"""Iterate a map until it stands still, and return its fixed point with implicit gradients.
+class FixedPoint:
+    r"""Iterate a map until it stands still; the fixed point has implicit gradients.
 
     With :math:`x = f(x, \theta)` and a gradient :math:`g` of :math:`x`, the gradient of
     :math:`\theta` is :math:`v^\top \partial f / \partial\theta`, where :math:`v` is the fixed
@@ -27,52 +21,63 @@ def fixed_point(
     memory of one step.
 
     Args:
-        step: The map, differentiable in its argument and in what it closes over.
-        start: Where to start.
-        distance: Of two points, in the unit of the tolerance, one for each of a batch.
-        tolerance: The largest distance between the last two points.
+        tolerance: The last step, relative to the point in the norm of its last two dimensions, at
+            which to stop.
         max_iterations: Iterations after which to stop all the same, with a warning.
+
+    Raises:
+        ValueError: If either is not above zero.
 
     References:
         Bai, Kolter and Koltun, Deep Equilibrium Models, NeurIPS 2019.
     """
-    with torch.no_grad():
-        point = _iterate(step, start, distance, tolerance, max_iterations, "barycenter")
-    result = step(point)
-    if result.requires_grad:
-        variable = point.detach().requires_grad_()
-        image = step(variable)
 
-        def adjoint(gradient: Tensor | None) -> Tensor | None:
-            if gradient is None:
-                return None
+    def __init__(self, tolerance: float, max_iterations: int) -> None:
+        if tolerance <= 0 or max_iterations < 1:
+            raise ValueError(
+                f"got tolerance={tolerance} and max_iterations={max_iterations}, expected both "
+                "above zero"
+            )
+        self.tolerance = tolerance
+        self.max_iterations = max_iterations
 
-            def pull(v: Tensor) -> Tensor:
-                return gradient + torch.autograd.grad(image, variable, v, retain_graph=True)[0]
+    def __call__(self, step: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
+        """The fixed point of ``step``, which is differentiable in all that it closes over."""
+        with torch.no_grad():
+            point = self._iterate(step, start, "barycenter")
+        result = step(point)
+        if result.requires_grad:
+            variable = point.detach().requires_grad_()
+            image = step(variable)
 
-            return _iterate(pull, gradient, distance, tolerance, max_iterations, "its gradient")
+            def adjoint(gradient: Tensor | None) -> Tensor | None:
+                if gradient is None:
+                    return None
 
-        result.register_hook(adjoint)
-    return result
+                def pull(v: Tensor) -> Tensor:
+                    return gradient + torch.autograd.grad(image, variable, v, retain_graph=True)[0]
+
+                return self._iterate(pull, gradient, "gradient of a barycenter")
+
+            result.register_hook(adjoint)
+        return result
+
+    def _iterate(self, step: Callable[[Tensor], Tensor], point: Tensor, what: str) -> Tensor:
+        for _ in range(self.max_iterations):
+            after = step(point)
+            residual = _relative(after, point).amax()
+            point = after
+            if not residual > self.tolerance:  # also where it is NaN
+                return point
+        warnings.warn(
+            f"{what}: residual {residual.item():.1e} after {self.max_iterations} iterations, "
+            f"expected at most {self.tolerance:.1e}",
+            stacklevel=2,
+        )
+        return point
 
 
-def _iterate(
-    step: Callable[[Tensor], Tensor],
-    point: Tensor,
-    distance: Callable[[Tensor, Tensor], Tensor],
-    tolerance: float,
-    max_iterations: int,
-    what: str,
-) -> Tensor:
-    for _ in range(max_iterations):
-        after = step(point)
-        residual = distance(after, point).amax()
-        point = after
-        if not residual > tolerance:  # also where it is NaN
-            return point
-    warnings.warn(
-        f"{what}: residual {residual.item():.1e} after {max_iterations} iterations, expected at "
-        f"most {tolerance:.1e}",
-        stacklevel=2,
-    )
-    return point
+def _relative(after: Tensor, before: Tensor) -> Tensor:
+    size = torch.linalg.matrix_norm(after).clamp(min=torch.finfo(after.dtype).tiny)
+    distance: Tensor = torch.linalg.matrix_norm(after - before) / size
+    return distance

@@ -8,7 +8,7 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from mmvae_bary.barycenters.base import Barycenter, normalized, weighted_matrices, weighted_sum
-from mmvae_bary.barycenters.newton import minimise
+from mmvae_bary.barycenters.implicit import FixedPoint
 from mmvae_bary.distributions import (
     Mixture,
     as_double,
@@ -18,7 +18,7 @@ from mmvae_bary.distributions import (
     parameters,
 )
 from mmvae_bary.divergences import jeffreys, kl, reverse_kl
-from mmvae_bary.matrices import cholesky, cholesky_of_inverse
+from mmvae_bary.matrices import cholesky, cholesky_of_inverse, symmetric_sqrt, symmetrize
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -135,17 +135,21 @@ class JeffreysBarycenter(Barycenter):
     r"""The Gaussian barycenter under Jeffreys divergence, between zero-forcing and mass-covering.
 
     Of Gaussians among Gaussians the weighted divergences to all experts differ by a constant from
-    those to two: to the moments' Gaussian :math:`\bar q` and the geometric mean :math:`g`,
+    those to two: to the moments' Gaussian and to the geometric mean, in whose coordinates they
+    are :math:`\mathcal{N}(d, S)` and :math:`\mathcal{N}(0, I)`. There the barycenter
+    :math:`\mathcal{N}(w, R)` is the fixed point of
 
-    .. math::
-        \tilde q = \arg\min_q \; \mathrm{KL}(\bar q \| q) + \mathrm{KL}(q \| g),
+    .. math:: R = \big(S + (d - w)(d - w)^\top\big)^{1/2}, \qquad w = (I + R)^{-1} d,
 
-    which Newton's method solves in float64, with implicit gradients. Weights are scaled to sum to
-    one.
+    iterated in float64, each time at most half as far away, with implicit gradients. Diagonal
+    experts keep to each dimension. Weights are scaled to sum to one.
 
     Args:
-        tolerance: The largest step, in standard deviations, at which Newton's method stops.
-        max_iterations: Steps after which it stops all the same, with a warning.
+        tolerance: The step of :math:`w`, relative to its size, at which the iteration stops.
+        max_iterations: Iterations after which it stops all the same, with a warning.
+
+    Raises:
+        ValueError: If the tolerance is not above zero or ``max_iterations`` below one.
 
     References:
         Nielsen and Nock, Sided and Symmetrized Bregman Centroids, IEEE Transactions on
@@ -154,20 +158,41 @@ class JeffreysBarycenter(Barycenter):
 
     divergence = staticmethod(jeffreys)
 
-    def __init__(self, tolerance: float = 1e-7, max_iterations: int = 50) -> None:
+    def __init__(self, tolerance: float = 1e-9, max_iterations: int = 100) -> None:
         super().__init__()
-        self.tolerance = tolerance
-        self.max_iterations = max_iterations
+        self.solver = FixedPoint(tolerance, max_iterations)
 
     def fuse(self, experts: Gaussian, weights: Tensor) -> Gaussian:
         weights, wide = as_double(normalized(weights)), map_parameters(as_double, experts)
-        ends = moment_match(wide, weights), geometric_mean(wide, weights)
+        matched, geometric = moment_match(wide, weights), geometric_mean(wide, weights)
+        full = isinstance(experts, MultivariateNormal)
+        fused = (self._full if full else self._diagonal)(matched, geometric)
+        return map_parameters(lambda t: t.to(experts.mean), fused)
 
-        def objective(q: Gaussian) -> Tensor:
-            return kl(ends[0], q) + kl(q, ends[1])
+    def _diagonal(self, matched: Gaussian, geometric: Gaussian) -> Gaussian:
+        unit = geometric.stddev
+        d = ((matched.mean - geometric.mean) / unit).unsqueeze(-1)  # (..., D, 1)
+        s = (matched.stddev / unit).square().unsqueeze(-1)
 
-        posterior = minimise(objective, ends, self.tolerance, self.max_iterations)
-        return map_parameters(lambda t: t.to(experts.mean), posterior)
+        def root(w: Tensor) -> Tensor:
+            return (s + (d - w).square()).sqrt()
+
+        w = self.solver(lambda w: d / (1 + root(w)), torch.zeros_like(d))
+        mean = geometric.mean + unit * w.squeeze(-1)
+        return diagonal_gaussian(mean, unit * root(w).sqrt().squeeze(-1))
+
+    def _full(self, matched: Gaussian, geometric: Gaussian) -> Gaussian:
+        (loc, spread), (center, unit) = parameters(matched), parameters(geometric)
+        d = torch.linalg.solve_triangular(unit, (loc - center).unsqueeze(-1), upper=False)
+        inner = torch.linalg.solve_triangular(unit, spread, upper=False)
+        identity = torch.eye(loc.shape[-1], dtype=loc.dtype, device=loc.device)
+
+        def root(w: Tensor) -> Tensor:
+            return symmetric_sqrt(inner @ inner.mT + (d - w) @ (d - w).mT)
+
+        w = self.solver(lambda w: torch.linalg.solve(identity + root(w), d), torch.zeros_like(d))
+        mean = center + (unit @ w).squeeze(-1)
+        return full_gaussian(mean, cholesky(symmetrize(unit @ root(w) @ unit.mT)))
 
 
 def mixture(components: Gaussian, weights: Tensor) -> Mixture:

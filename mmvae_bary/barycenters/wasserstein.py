@@ -8,7 +8,7 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from mmvae_bary.barycenters.base import Barycenter, normalized, weighted_matrices, weighted_sum
-from mmvae_bary.barycenters.implicit import fixed_point
+from mmvae_bary.barycenters.implicit import FixedPoint
 from mmvae_bary.distributions import as_double, full_gaussian, parameters, rebuild
 from mmvae_bary.divergences import wasserstein
 from mmvae_bary.matrices import cholesky, symmetric_sqrt, symmetrize
@@ -44,6 +44,9 @@ class WassersteinBarycenter(Barycenter):
             Frobenius norm, at which the iteration stops.
         max_iterations: Iterations after which it stops all the same, with a warning.
 
+    Raises:
+        ValueError: If either is not above zero.
+
     References:
         Qiu et al., Multimodal Variational Autoencoder: a Barycentric View, AAAI 2025.
         Agueh and Carlier, Barycenters in the Wasserstein Space, SIAM J. Math. Anal. 2011.
@@ -55,13 +58,7 @@ class WassersteinBarycenter(Barycenter):
 
     def __init__(self, tolerance: float = 1e-8, max_iterations: int = 100) -> None:
         super().__init__()
-        if tolerance <= 0 or max_iterations < 1:
-            raise ValueError(
-                f"got tolerance={tolerance} and max_iterations={max_iterations}, expected both "
-                "above zero"
-            )
-        self.tolerance = tolerance
-        self.max_iterations = max_iterations
+        self.solver = FixedPoint(tolerance, max_iterations)
 
     def fuse(self, experts: Gaussian, weights: Tensor) -> Gaussian:
         weights = normalized(weights)
@@ -86,9 +83,7 @@ class WassersteinBarycenter(Barycenter):
             return transported @ transported.mT
 
         start = weighted_matrices(weights, symmetric_sqrt(covariances)).detach()
-        return fixed_point(
-            step, start @ start, _relative_distance, self.tolerance, self.max_iterations
-        )
+        return self.solver(step, start @ start)
 
 
 def average(experts: Gaussian, weights: Tensor) -> Gaussian:
@@ -98,9 +93,3 @@ def average(experts: Gaussian, weights: Tensor) -> Gaussian:
     return rebuild(
         experts, weighted_sum(weights, loc), flat.unflatten(-1, scale.shape[loc.ndim - 1 :])
     )
-
-
-def _relative_distance(after: Tensor, before: Tensor) -> Tensor:
-    size = torch.linalg.matrix_norm(after).clamp(min=torch.finfo(after.dtype).tiny)
-    distance: Tensor = torch.linalg.matrix_norm(after - before) / size
-    return distance

@@ -1,6 +1,6 @@
-"""Milliseconds of every barycenter, forward and backward: ``python -m tests.benchmarks.barycenters``.
+"""Milliseconds of every barycenter, forward and backward, on experts of random means and scales.
 
-Experts of batch B = 256 with random means and scales, on the device and threads asked for.
+Run ``python -m tests.benchmarks.barycenters``.
 """
 
 from __future__ import annotations
