@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
@@ -188,6 +188,7 @@ def test_diagonal_covariances_give_the_diagonal_answer(name: str, data: st.DataO
     assert_same(full, barycenter(experts, weights), experts, 1e-5)
 
 
+@settings(max_examples=200)
 @given(problem=problems("full"))
 def test_wasserstein_satisfies_its_equation(problem: Problem) -> None:
     """Eq. 6, as an average of transport maps that is the identity."""
