@@ -279,6 +279,18 @@ def test_dtypes(name: str) -> None:
 
 
 @barycenters
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_inference_mode_changes_nothing(name: str, dtype: torch.dtype) -> None:
+    experts, barycenter = random_experts(5, M, dtype=dtype), FAMILY[name]()
+    expected = barycenter(experts)
+    with torch.inference_mode():
+        made = map_parameters(lambda x: x.clone(), experts)
+        posterior = barycenter(made, torch.ones(2, 1, M))
+    torch.testing.assert_close(posterior.mean[0], expected.mean)
+    torch.testing.assert_close(posterior.stddev[1], expected.stddev)
+
+
+@barycenters
 def test_pickling_saving_and_repr(name: str) -> None:
     barycenter, experts = FAMILY[name](), random_experts(5, M)
     copy = pickle.loads(pickle.dumps(barycenter))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from mmvae_bary.barycenters.base import Barycenter, normalized
 from mmvae_bary.barycenters.kl import geometric_mean, moment_match
 from mmvae_bary.barycenters.newton import minimise
@@ -69,8 +71,9 @@ class NumericalBarycenter(Barycenter):
         """
         return (weights * self.divergence(experts, unsqueeze_last(q))).sum(-1)
 
+    @torch.inference_mode(False)  # Newton's method needs gradients, whatever is asked for
     def fuse(self, experts: Gaussian, weights: Tensor) -> Gaussian:
-        weights, wide = as_double(normalized(weights)), map_parameters(as_double, experts)
+        weights, wide = _tracked(normalized(weights)), map_parameters(_tracked, experts)
 
         def objective(q: Gaussian) -> Tensor:
             return self.objective(wide, weights, q)
@@ -79,3 +82,8 @@ class NumericalBarycenter(Barycenter):
         starts = [form(wide, weights) for form in forms]
         posterior = minimise(objective, starts, self.tolerance, self.max_iterations)
         return map_parameters(lambda t: t.to(experts.mean), posterior)
+
+
+def _tracked(tensor: Tensor) -> Tensor:
+    """The tensor in float64, and a copy of what inference mode made, which no graph can hold."""
+    return as_double(tensor.clone() if tensor.is_inference() else tensor)
