@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 import subprocess
@@ -14,6 +15,8 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from torch import Tensor
+from torch.distributions import Distribution
 
 from mmvae_bary import MWBVAE, MultimodalVAE, cli
 from tests.test_celeba import make
@@ -29,6 +32,11 @@ SHORT = [
     "--data.init_args.num_validation=60",
     "--data.init_args.num_test=120",
     "--trainer.enable_progress_bar=false",
+]
+LITTLE = [
+    "--trainer.max_steps=2",
+    "--trainer.limit_val_batches=0",
+    "--data.init_args.batch_size=32",
 ]
 MODELS = ["PoEVAE", "MoEVAE", "MoPoEVAE", "WBVAE", "MWBVAE"]
 SUBSETS = ["image", "scene", "text", "image+scene", "image+text", "scene+text", "image+scene+text"]
@@ -74,6 +82,44 @@ def test_fit_ends_with_a_table_and_a_run_folder(
     assert f"{model}, " in printed
     assert "image+scene+text" in printed
     assert "classifier, real data" in printed
+
+
+def fisher_rao(p: Distribution, q: Distribution) -> Tensor:
+    """The squared Fisher-Rao distance of diagonal Gaussians, as a user would write it down."""
+    squares = (p.mean - q.mean).square() / 2 + (p.stddev - q.stddev).square()
+    return 2 * torch.acosh(1 + squares / (2 * p.stddev * q.stddev) + 1e-12).square().sum(-1)
+
+
+BARYCENTER = "--model.init_args.barycenter"
+FUSIONS = {
+    "jeffreys": [f"{BARYCENTER}=JeffreysBarycenter"],
+    "alpha": [f"{BARYCENTER}=AlphaBarycenter", f"{BARYCENTER}.init_args.alpha=0.3"],
+    "hellinger": [f"{BARYCENTER}=HellingerBarycenter"],
+    "a divergence of one's own": [
+        f"{BARYCENTER}=NumericalBarycenter",
+        f"{BARYCENTER}.init_args.divergence=tests.test_cli.fisher_rao",
+    ],
+    "learned weights": [
+        f"{BARYCENTER}=WeightedBarycenter",
+        f"{BARYCENTER}.init_args.inner=WassersteinBarycenter",
+        f"{BARYCENTER}.init_args.weighting=LearnedWeights",
+        f"{BARYCENTER}.init_args.weighting.init_args.num_modalities=3",
+    ],
+    "drawn subsets": [
+        f"{BARYCENTER}=SubsetMixture",
+        f"{BARYCENTER}.init_args.inner=WassersteinBarycenter",
+        f"{BARYCENTER}.init_args.max_subsets=2",
+    ],
+    "full covariances": ["--model=WBVAE", "--model.init_args.covariance=full"],
+}
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_every_kind_of_fusion_is_a_few_flags(fusion: str, cache: str) -> None:
+    cli.main(["fit", "--config=digits.yaml", *FUSIONS[fusion], *short(cache), *LITTLE])
+    figures = results(runs()[0])
+    assert 0 <= figures["coherence/mean"] <= 1
+    assert math.isfinite(figures["test/loss"])
 
 
 def test_test_reproduces_the_fit_and_a_checkpoint_resumes(cache: str) -> None:
