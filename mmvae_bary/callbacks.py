@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from mmvae_bary.batch import Batch
 
 Representation = Literal["component", "mean"]
+# What keeps classifiers from judging, in the words of whoever finds it
+BELOW_GATE = "below their gate"
+NO_CLASSIFIERS = "a configuration without a CoherenceCallback"
 
 
 class MetricCallback(Callback, ABC):
