@@ -8,7 +8,6 @@ import shlex
 import sys
 import warnings
 from argparse import (
-    ArgumentDefaultsHelpFormatter,
     ArgumentError,
     ArgumentParser,
     ArgumentTypeError,
@@ -171,7 +170,6 @@ class _Parser(ArgumentParser):
         super().__init__(
             prog=f"mmvae {command}",
             description=description,
-            formatter_class=ArgumentDefaultsHelpFormatter,
             allow_abbrev=False,  # --model is not --models
         )
 
@@ -193,11 +191,15 @@ def _reproduce(args: list[str]) -> None:
     )
     benchmark = f"{', '.join(BENCHMARKS)}, or a YAML file for mmvae fit"
     parser.add_argument("benchmark", metavar="BENCHMARK", help=benchmark)
-    models = f"all, or some of {', '.join(cls.__name__ for cls in MODELS)}, or a dotted path"
+    names = ", ".join(cls.__name__ for cls in MODELS)
+    models = f"some of {names}, or classes by their dotted path; all by default"
     parser.add_argument("--models", nargs="+", default=["all"], metavar="MODEL", help=models)
-    parser.add_argument("--seeds", type=_count, default=5, help="number of seeds, from 0")
-    parser.add_argument("--folder", type=Path, default=Path("runs/reproduce"), help="of the runs")
-    parser.add_argument("--jobs", type=_count, default=1, help="number of runs made at once")
+    parser.add_argument("--seeds", type=_count, default=5, help="how many, from 0; 5 by default")
+    folder = "of the runs and the report; %(default)s by default"
+    parser.add_argument("--folder", type=Path, default=Path("runs/reproduce"), help=folder)
+    parser.add_argument(
+        "--jobs", type=_count, default=1, help="how many runs at once; 1 by default"
+    )
     given, options = parser.parse_known_args(args)
     command = shlex.join(["mmvae", "reproduce", *args])
     try:
@@ -219,7 +221,8 @@ def _report(args: list[str]) -> None:
         "curves and samples, as report.html, report.md, tables.tex and tables.csv.",
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
-    parser.add_argument("--folder", type=Path, default=Path("report"), help="of the report")
+    folder = "of the report; %(default)s by default"
+    parser.add_argument("--folder", type=Path, default=Path("report"), help=folder)
     given = parser.parse_args(args)
     page = report(given.runs, given.folder, shlex.join(["mmvae", "report", *args]))
     Console().print(f"The report is {page}", markup=False, soft_wrap=True)

@@ -84,7 +84,10 @@ def printed(cell: Cell, digits: int) -> str:
     """What the paper has for a cell, in its own decimals; nothing where it has nothing."""
     if cell.published is None:
         return ""
-    return _spread(*cell.published, 2 if digits > 1 else 0)
+    mean, deviation = cell.published
+    if digits > 1:
+        return _spread(mean, deviation, 2)
+    return f"{mean:.0f}" + ("" if deviation is None else f" ± {deviation:g}")
 
 
 def notes(table: Table) -> list[str]:
@@ -171,7 +174,7 @@ def _numbers(table: Table) -> Iterator[Html]:
     head = [element("tr", element("th"), *labels)]
     if any(column.group for column in table.columns):
         above = [
-            element("th", name, colspan=width, **({"class_": "group"} if name else {}))
+            element("th", name, colspan=width, class_="group")
             for name, width in _groups(table.columns)
         ]
         head.insert(0, element("tr", element("th"), *above))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -57,7 +58,7 @@ class Plan:
             "config": self.digest,
             "model": self.model,
             "seed": self.seed,
-            "options": list(self.options),
+            "options": shlex.join(self.options),
             "version": version(PACKAGE),
         }
 
@@ -86,8 +87,8 @@ class Plan:
             return
         try:
             made = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path}: got a broken file, expected one to go on from") from error
+        except ValueError:
+            raise ValueError(f"{path}: got a broken file, expected one to go on from") from None
         for key, value in self.settings.items():
             if made.get(key) != value:
                 raise ValueError(

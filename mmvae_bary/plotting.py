@@ -112,7 +112,7 @@ def line_panels(
         handles.values(),
         map(_plain, handles),
         loc="outside lower center",
-        ncols=3,
+        ncols=2 * columns,
         frameon=False,
         labelcolor=ink,
     )

@@ -70,11 +70,11 @@ def gather(models: Models, command: str, title: str | None, notes: Sequence[str]
     pictures = {"By number of inputs": _by_inputs(by_inputs)} if many and by_inputs else {}
     if training := _training(models):
         pictures["Training"] = training
-    seeds = sorted({str(run.meta["seed"]) for group in models.values() for run in group})
-    count = sum(map(len, models.values()))
+    runs = [run for group in models.values() for run in group]
+    seeds = sorted({str(run.meta["seed"]) for run in runs}, key=lambda seed: (len(seed), seed))
     return Report(
         title=title or data.removesuffix("DataModule"),
-        summary=f"{_several(count, 'run')}: {', '.join(models)}; seeds {', '.join(seeds)}",
+        summary=f"{_several(len(runs), 'run')}: {', '.join(models)}; seeds {', '.join(seeds)}",
         command=command,
         remarks=[*notes, *remarks(models)],
         tables=tables,

@@ -206,7 +206,7 @@ def _lock(folder: Path) -> IO[str] | None:
     started by. What that one computes is waited for, and taken.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    file = (folder / LOCK).open("w")
+    file = (folder / LOCK).open("a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -143,8 +143,8 @@ def _read(path: Path, parse: Any) -> dict[str, Any]:
         )
     try:
         content = parse(path.read_text(encoding="utf-8"))
-    except (ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: got a broken file, expected that of a finished run") from error
+    except (ValueError, yaml.YAMLError):
+        raise ValueError(f"{path}: got a broken file, expected that of a finished run") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path}: got {type(content).__name__}, expected a mapping")
     return content
@@ -248,6 +248,7 @@ def remarks(models: Mapping[str, Sequence[Run]]) -> list[str]:
         *dict.fromkeys(note for run in runs for note in run.meta.get("data_notes", [])),
         *_classifier_remarks(runs),
         *_setting_remarks(models),
+        *_seed_remarks(models),
         *_varying("steps", {str(run.meta.get("steps")) for run in runs}),
         *_varying("devices", {str(run.meta.get("device")) for run in runs}),
         *_varying("torch versions", {str(run.meta["versions"].get("torch")) for run in runs}),
@@ -276,6 +277,13 @@ def _classifier_remarks(runs: Sequence[Run]) -> Iterator[str]:
                 f"The classifier of {name!r} has a test {measure} of {min(scores):.3f}, below its "
                 f"gate of {gate}: coherence towards {name!r} means little."
             )
+
+
+def _seed_remarks(models: Mapping[str, Sequence[Run]]) -> Iterator[str]:
+    seeds = {label: [str(run.meta["seed"]) for run in group] for label, group in models.items()}
+    if len(set(map(tuple, seeds.values()))) > 1:
+        told = "; ".join(f"{label} {', '.join(found)}" for label, found in seeds.items())
+        yield f"The models have different seeds: {told}."
 
 
 def _setting_remarks(models: Mapping[str, Sequence[Run]]) -> Iterator[str]:

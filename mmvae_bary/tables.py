@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -100,6 +100,16 @@ class Table:
         return any(cell and cell.published for cells in self.rows.values() for cell in cells)
 
 
+class Kind(NamedTuple):
+    """A kind of figure, to be made tables of: columns, and the key of their mean."""
+
+    title: str
+    caption: str
+    digits: int
+    mean: str
+    columns: Sequence[Column]
+
+
 @dataclass(frozen=True)
 class Results:
     """The figures of runs, by model.
@@ -122,57 +132,73 @@ class Results:
 
     def by_subset(self) -> list[Table]:
         """Tables with a column for every subset and direction, as far as there are figures."""
-        probe, coherence = self._probe(), _coherence(self.names)
-        mean, prior = _average("coherence/mean", coherence), _prior()
-        measure = self.measure.replace("_", " ")
-        judged = (
-            f"what the classifiers of the targets make of samples generated from the sources: "
-            f"their {measure}; last, how often all agree on samples from the prior"
-        )
+        probe, coherence, likelihood = self._kinds()
+        prior = Column(key := "coherence/joint", "prior", (key,), "→ all")
+        judged = f"{coherence.caption} Last, how often all agree on samples from the prior."
         if len(self.names) == 2:
-            both = _average("probe+coherence/mean", [*probe, *coherence])
-            columns = [*probe, *coherence, both, prior]
-            caption = f"Mean {measure} of a linear probe on the latent, and {judged}."
+            both = [*probe.columns, *coherence.columns]
+            columns = [*both, _average("probe+coherence/mean", both), prior]
+            caption = f"{probe.caption} {judged}"
             found = [self._table("Latent representation and generation", caption, 3, columns)]
         else:
-            columns = [*probe, _average(f"probe/{self.measure}/mean", probe)]
-            caption = f"{measure.capitalize()} of a linear probe on the latent given each subset."
+            columns = [*coherence.columns, _average(coherence.mean, coherence.columns), prior]
             found = [
-                self._table("Linear probe", caption, 3, columns),
-                self._table("Coherence", f"{judged.capitalize()}.", 3, [*coherence, mean, prior]),
+                self._table(
+                    probe.title,
+                    probe.caption,
+                    probe.digits,
+                    [*probe.columns, _average(probe.mean, probe.columns)],
+                ),
+                self._table(coherence.title, judged, coherence.digits, columns),
             ]
-        likelihood = "Log-likelihood of all modalities X, with q(z | subset) as the proposal."
-        found.append(self._table("Log-likelihood", likelihood, 1, self._log_likelihood()))
+        found.append(self._table(*likelihood[:3], likelihood.columns))
         return [table for table in found if table.columns]
 
     def by_inputs(self) -> list[Table]:
         """Tables with a column for every number of inputs, averaged over subsets of that size."""
-        measure = self.measure.replace("_", " ")
         found = [
-            self._table(f"{name} by number of inputs", caption, digits, _by_size(key, columns))
-            for name, caption, digits, key, columns in (
-                ("Linear probe", f"{measure.capitalize()} of a linear probe on the latent", 3,
-                 f"probe/{self.measure}/mean", self._probe()),
-                ("Coherence", f"{measure.capitalize()} of classifiers on what is generated, "
-                 "targets not among the inputs", 3, "coherence/mean", _coherence(self.names)),
-                ("Log-likelihood", "Log-likelihood of all modalities", 1,
-                 "log_likelihood/mean", self._log_likelihood()),
+            self._table(
+                f"{kind.title} by number of inputs",
+                f"{kind.caption} Averaged over subsets of a size.",
+                kind.digits,
+                _by_size(kind.mean, kind.columns),
             )
-        ]  # fmt: skip
+            for kind in self._kinds()
+        ]
         return [table for table in found if table.columns]
 
-    def _probe(self) -> list[Column]:
-        group = "latent representation" if len(self.names) == 2 else ""
-        return [
-            Column(key := f"probe/{self.measure}/{subset}", subset, (key,), group)
-            for subset in map("+".join, powerset(self.names))
-        ]
+    def _kinds(self) -> tuple[Kind, Kind, Kind]:
+        measure = self.measure.replace("_", " ")
+        return (
+            Kind(
+                "Linear probe",
+                f"{measure.capitalize()} of a linear probe on the latent, given a subset.",
+                3,
+                f"probe/{self.measure}/mean",
+                _given(self.names, f"probe/{self.measure}/", "latent" * (len(self.names) == 2)),
+            ),
+            Kind(
+                "Coherence",
+                f"{measure.capitalize()} of the targets' classifiers on samples generated from "
+                f"the sources{self._chance()}.",
+                3,
+                "coherence/mean",
+                _directions(self.names),
+            ),
+            Kind(
+                "Log-likelihood",
+                "Log-likelihood of all modalities X, with q(z | subset) as the proposal.",
+                1,
+                "log_likelihood/mean",
+                _given(self.names, "log_likelihood/", "X given"),
+            ),
+        )
 
-    def _log_likelihood(self) -> list[Column]:
-        return [
-            Column(key := f"log_likelihood/{subset}", f"X | {subset}", (key,))
-            for subset in map("+".join, powerset(self.names))
-        ]
+    def _chance(self) -> str:
+        """What random scores reach, where that is not plain from the number of classes."""
+        runs = [run for group in self.figures.values() for run in group]
+        found = [run["coherence/chance"] for run in runs if "coherence/chance" in run]
+        return f"; random scores reach {np.mean(found):.3f}" if found else ""
 
     def _table(self, title: str, caption: str, digits: int, columns: Iterable[Column]) -> Table:
         """A table of the columns that any run has figures for."""
@@ -200,7 +226,16 @@ class Results:
         }
 
 
-def _coherence(names: Sequence[str]) -> list[Column]:
+def _given(names: Sequence[str], prefix: str, group: str = "") -> list[Column]:
+    """A column for each subset."""
+    return [
+        Column(key := f"{prefix}{subset}", subset, (key,), group)
+        for subset in map("+".join, powerset(names))
+    ]
+
+
+def _directions(names: Sequence[str]) -> list[Column]:
+    """A column for each target and subset without it."""
     return [
         Column(key := f"coherence/{subset}->{target}", subset, (key,), f"→ {target}")
         for target in names
@@ -210,10 +245,6 @@ def _coherence(names: Sequence[str]) -> list[Column]:
 
 def _average(key: str, columns: Iterable[Column]) -> Column:
     return Column(key, "mean", tuple(part for column in columns for part in column.parts))
-
-
-def _prior() -> Column:
-    return Column(key := "coherence/joint", "prior", (key,), "→ all")
 
 
 def _by_size(key: str, columns: Sequence[Column]) -> list[Column]:
