@@ -87,7 +87,8 @@ def printed(cell: Cell, digits: int) -> str:
     mean, deviation = cell.published
     if digits > 1:
         return _spread(mean, deviation, 2)
-    return f"{mean:.0f}" + ("" if deviation is None else f" ± {deviation:g}")
+    decimals = 0 if deviation is None or deviation >= 10 else 1
+    return f"{mean:.0f}" + ("" if deviation is None else f" ± {deviation:.{decimals}f}")
 
 
 def notes(table: Table) -> list[str]:
@@ -202,7 +203,8 @@ def _words(words: Words) -> Html:
         element("tr", element("th", first, scope="row"), *(element("td", text) for text in rest))
         for first, *rest in words.rows
     ]
-    return _scrolled(element("table", element("thead", head), element("tbody", *rows)))
+    table = element("table", element("thead", head), element("tbody", *rows), class_="words")
+    return _scrolled(table)
 
 
 def _scrolled(content: Html) -> Html:

@@ -70,11 +70,9 @@ def gather(models: Models, command: str, title: str | None, notes: Sequence[str]
     pictures = {"By number of inputs": _by_inputs(by_inputs)} if many and by_inputs else {}
     if training := _training(models):
         pictures["Training"] = training
-    runs = [run for group in models.values() for run in group]
-    seeds = sorted({str(run.meta["seed"]) for run in runs}, key=lambda seed: (len(seed), seed))
     return Report(
         title=title or data.removesuffix("DataModule"),
-        summary=f"{_several(len(runs), 'run')}: {', '.join(models)}; seeds {', '.join(seeds)}",
+        summary=_summary(models),
         command=command,
         remarks=[*notes, *remarks(models)],
         tables=tables,
@@ -86,8 +84,11 @@ def gather(models: Models, command: str, title: str | None, notes: Sequence[str]
     )
 
 
-def _several(count: int, noun: str) -> str:
-    return f"{count} {noun}" + ("" if count == 1 else "s")
+def _summary(models: Models) -> str:
+    runs = [run for group in models.values() for run in group]
+    seeds = sorted({str(run.meta["seed"]) for run in runs}, key=lambda seed: (len(seed), seed))
+    told = f"{len(runs)} run{'s' * (len(runs) != 1)}: {', '.join(models)}"
+    return f"{told}; seed{'s' * (len(seeds) != 1)} {', '.join(seeds)}"
 
 
 def _by_inputs(tables: Sequence[Table]) -> Picture:
