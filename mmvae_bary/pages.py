@@ -238,12 +238,15 @@ def _inline(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def markdown(report: Report, pictures: Mapping[str, str]) -> str:
+def markdown(
+    report: Report, pictures: Mapping[str, str], grids: Mapping[str, Mapping[str, str]]
+) -> str:
     """The report as Markdown.
 
     Args:
         report: What to say.
-        pictures: Heading to the address of its picture, samples among them.
+        pictures: Heading of a figure to its address.
+        grids: Model to the addresses of its pictures of samples, by caption.
     """
     blocks = [f"# {_md(report.title)}", _md(report.summary)]
     blocks.append("\n".join(f"- {_md(remark)}" for remark in report.remarks))
@@ -255,7 +258,11 @@ def markdown(report: Report, pictures: Mapping[str, str]) -> str:
         header = ["", *(_md(f"{x.label} {x.group}".strip()) for x in table.columns)]
         blocks += [f"## {_md(table.title)}", _md_rows(header, rows), _md(" ".join(notes(table)))]
     for title, address in pictures.items():
-        blocks += [f"## {_md(title)}", f"![{_md(title)}](<{address}>)"]
+        blocks += [f"## {_md(title)}", f"![{_md(title)}]({address})"]
+    blocks += ["## Samples"] * bool(grids)
+    for label, addresses in grids.items():
+        blocks.append(f"### {_md(label)}")
+        blocks += [f"![{_md(caption)}]({address})" for caption, address in addresses.items()]
     for title, words in report.facts.items():
         rows = [[_md(text) for text in row] for row in words.rows]
         blocks += [f"## {_md(title)}", _md_rows(list(map(_md, words.header)), rows)]

@@ -6,6 +6,7 @@ import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 import yaml
@@ -52,7 +53,8 @@ def report(
     models = by_model([read_run(folder) for folder in folders])
     content = gather(models, command, title, notes)
     into.mkdir(parents=True, exist_ok=True)
-    _write(into / "report.md", markdown(content, _pictures(content, into)))
+    grids = {label: _addresses(found, into) for label, found in content.grids.items()}
+    _write(into / "report.md", markdown(content, _save_pictures(content, into), grids))
     _write(into / "tables.tex", latex(content.tables))
     _write(into / "tables.csv", values(content.everything))
     _write(into / "report.html", page(content))
@@ -186,18 +188,23 @@ def _settings(run: Run) -> str:
     return text
 
 
-def _pictures(content: Report, into: Path) -> dict[str, str]:
-    """Addresses, seen from the report's folder, of the pictures that Markdown shows."""
+def _save_pictures(content: Report, into: Path) -> dict[str, str]:
+    """Write the figures for Markdown; their addresses, seen from the report's folder."""
+    folder = into / "figures"
+    folder.mkdir(exist_ok=True)
     addresses = {}
     for title, picture in content.pictures.items():
-        path = into / "figures" / f"{title.lower().replace(' ', '_')}.svg"
-        path.parent.mkdir(exist_ok=True)
-        _write(path, picture.light.decode())
-        addresses[title] = os.path.relpath(path, into)
-    for label, grids in content.grids.items():
-        for caption, path in grids.items():
-            addresses[f"{label}: {caption}"] = os.path.relpath(path, into)
+        name = f"{title.lower().replace(' ', '_')}.svg"
+        _write(folder / name, picture.light.decode())
+        addresses[title] = f"figures/{name}"
     return addresses
+
+
+def _addresses(grids: Mapping[str, Path], into: Path) -> dict[str, str]:
+    return {
+        caption: quote(Path(os.path.relpath(path, into)).as_posix())
+        for caption, path in grids.items()
+    }
 
 
 def _write(path: Path, text: str) -> None:

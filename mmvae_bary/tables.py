@@ -143,12 +143,7 @@ class Results:
         else:
             columns = [*coherence.columns, _average(coherence.mean, coherence.columns), prior]
             found = [
-                self._table(
-                    probe.title,
-                    probe.caption,
-                    probe.digits,
-                    [*probe.columns, _average(probe.mean, probe.columns)],
-                ),
+                self._table(*probe[:3], [*probe.columns, _average(probe.mean, probe.columns)]),
                 self._table(coherence.title, judged, coherence.digits, columns),
             ]
         found.append(self._table(*likelihood[:3], likelihood.columns))

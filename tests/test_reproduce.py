@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,9 @@ from mmvae_bary import cli
 from mmvae_bary.runs import read_run
 from tests.test_cli import shortened
 from tests.test_report import cells
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MODELS = ("PoEVAE", "MWBVAE")
 OPTIONS = [
@@ -37,10 +41,11 @@ def command(config: str, *arguments: str) -> list[str]:
     return ["reproduce", config, *models, *arguments, *OPTIONS]
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    """The command in a session of its own, to be killed with all that it started."""
+@contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The command in a session of its own, killed in the end with all that it started."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "mmvae_bary.cli", *arguments],
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -48,6 +53,12 @@ def start(*arguments: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):  # where all have ended
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 300) -> None:
@@ -74,17 +85,15 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, dic
     os.chdir(folder)
     try:
         config = shortened("digits.yaml", 60)
-        first = start(*command(config))
         runs = Path("out/short_digits/PoEVAE")
-        wait_for(runs / "seed_1/checkpoints/last.ckpt", first)
-        os.killpg(first.pid, signal.SIGKILL)
-        first.communicate()
+        with started(*command(config)) as first:
+            wait_for(runs / "seed_1/checkpoints/last.ckpt", first)
         times = {path: path.stat().st_mtime_ns for path in (runs / "seed_0").glob("**/*")}
         assert Path(runs / "seed_0/results.json") in times
         assert not (runs / "seed_1/results.json").exists()
-        second = start(*command(config, "--jobs", "2"))
-        said, _ = second.communicate(timeout=500)
-        assert second.returncode == 0, said
+        with started(*command(config, "--jobs", "2")) as second:
+            said, _ = second.communicate(timeout=500)
+            assert second.returncode == 0, said
         return folder, said, times
     finally:
         os.chdir(before)
@@ -200,13 +209,14 @@ def test_a_stop_ends_what_was_started_and_a_run_in_other_hands_is_taken_over(
     arguments = ["reproduce", "short_digits.yaml", "--models", "WBVAE", "--seeds", "1"]
     arguments += ["--folder", "stopped", *OPTIONS, "--trainer.max_steps=100000"]
     run = Path("stopped/short_digits/WBVAE/seed_0")
-    first = start(*arguments)
-    wait_for(run / "checkpoints/last.ckpt", first)
-    second = start(*arguments)
-    read_until("WBVAE seed 0: another process is at it", second)
-    stop(first, signal.SIGTERM)
-    read_until("WBVAE seed 0: started", second)
-    stop(second, signal.SIGINT)
+    with ExitStack() as processes:
+        first = processes.enter_context(started(*arguments))
+        wait_for(run / "checkpoints/last.ckpt", first)
+        second = processes.enter_context(started(*arguments))
+        read_until("WBVAE seed 0: another process is at it", second)
+        stop(first, signal.SIGTERM)
+        read_until("WBVAE seed 0: started", second)
+        stop(second, signal.SIGINT)
     assert (run / "earlier/001/log.txt").is_file()
     assert not (run / "results.json").exists()
     with (run / "run.lock").open() as lock:
