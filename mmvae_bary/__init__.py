@@ -3,7 +3,10 @@
 The files, a concept each; a row imports only rows below it::
 
     cli
-    callbacks
+    reproduce
+    report | plans
+    pages
+    callbacks | runs | tables
     model | data | metrics | plotting
     networks | barycenters | objectives | estimators
     likelihoods | divergences

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
 Representation = Literal["component", "mean"]
 ProposalDensity = Literal["mixture", "component"]
+# What keeps classifiers from judging, in the words of whoever finds it
+BELOW_GATE = "below their gate"
+NO_CLASSIFIERS = "a configuration without a CoherenceCallback"
 
 
 class MetricCallback(Callback, ABC):

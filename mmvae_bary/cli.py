@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 import warnings
-from argparse import ArgumentError
+from argparse import (
+    ArgumentError,
+    ArgumentParser,
+    ArgumentTypeError,
+)
 from difflib import get_close_matches
 from importlib.resources import files
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException as LightningError
 from lightning.pytorch import Trainer
@@ -19,7 +24,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 import mmvae_bary.networks  # noqa: F401  (their short names are known once they are imported)
-from mmvae_bary.callbacks import CoherenceCallback, ResultsCallback, SampleGridCallback
+from mmvae_bary.callbacks import (
+    BELOW_GATE,
+    NO_CLASSIFIERS,
+    CoherenceCallback,
+    ResultsCallback,
+    SampleGridCallback,
+)
 from mmvae_bary.data import DigitsDataModule, MultimodalDataModule
 from mmvae_bary.model import MWBVAE, WBVAE, MoEVAE, MoPoEVAE, MultimodalVAE, PoEVAE
 
@@ -32,7 +43,9 @@ PACKAGED = {
 }
 EPILOG = (
     f"Packaged configurations, for --config: {', '.join(sorted(PACKAGED))}. "
-    "mmvae classifiers fit --config NAME trains the classifiers that judge coherence."
+    "mmvae classifiers fit --config NAME trains the classifiers that judge coherence. "
+    "mmvae reproduce BENCHMARK makes and reports all models over several seeds; "
+    "mmvae report RUNS reports what there is. Both have a --help of their own."
 )
 # What Lightning warns of and no user could mend
 NOISE = (
@@ -98,8 +111,8 @@ def main(args: list[str] | None = None) -> None:
         warnings.filterwarnings("ignore", message=message)
     args = sys.argv[1:] if args is None else args
     try:
-        if args[:1] == ["classifiers"]:
-            _classifiers(args[1:])
+        if args and args[0] in COMMANDS:
+            COMMANDS[args[0]](args[1:])
         else:
             _cli(args, run=True)
     except (ValueError, TypeError, OSError, ArgumentError, ImportError, LightningError) as error:
@@ -137,7 +150,7 @@ def _classifiers(args: list[str]) -> None:
     data = cli.datamodule
     judges = [judge for judge in trainer.callbacks if isinstance(judge, CoherenceCallback)]
     if not judges:
-        raise ValueError("got a configuration without a CoherenceCallback, expected one")
+        raise ValueError(f"got {NO_CLASSIFIERS}, expected one")
     trainer.datamodule, data.trainer = data, trainer
     data.prepare_data()
     data.setup("fit")
@@ -147,7 +160,81 @@ def _classifiers(args: list[str]) -> None:
             Console().print(f"{name}: {score:.3f} on the test set, gate {judge.gate[name]}")
         Console().print(f"The classifiers are in {path}")
         if judge.unfit:
-            raise ValueError(f"below their gate: {', '.join(judge.unfit)}")
+            raise ValueError(f"{BELOW_GATE}: {', '.join(judge.unfit)}")
+
+
+class _Parser(ArgumentParser):
+    """For commands that Lightning knows nothing of; a mistake is an error like any other."""
+
+    def __init__(self, command: str, description: str) -> None:
+        super().__init__(
+            prog=f"mmvae {command}",
+            description=description,
+            allow_abbrev=False,  # --model is not --models
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message} ({self.prog} --help)")
+
+
+def _reproduce(args: list[str]) -> None:
+    """``mmvae reproduce``: all models and seeds of a benchmark, and the report."""
+    from mmvae_bary.plans import BENCHMARKS
+    from mmvae_bary.reproduce import reproduce
+
+    parser = _Parser(
+        "reproduce",
+        "Train and evaluate models with several seeds, each in FOLDER/BENCHMARK/MODEL/seed_N, and "
+        "report on them in FOLDER/BENCHMARK/report.html. The same command again computes only "
+        "what is missing. Any further option is one of mmvae fit, for every run: "
+        "--trainer.max_steps 1000, --data.init_args.root FOLDER, --config wandb.yaml.",
+    )
+    benchmark = f"{', '.join(BENCHMARKS)}, or a YAML file for mmvae fit"
+    parser.add_argument("benchmark", metavar="BENCHMARK", help=benchmark)
+    names = ", ".join(cls.__name__ for cls in MODELS)
+    models = f"some of {names}, or classes by their dotted path; all by default"
+    parser.add_argument("--models", nargs="+", default=["all"], metavar="MODEL", help=models)
+    parser.add_argument("--seeds", type=_count, default=5, help="how many, from 0; 5 by default")
+    folder = "of the runs and the report; %(default)s by default"
+    parser.add_argument("--folder", type=Path, default=Path("runs/reproduce"), help=folder)
+    parser.add_argument(
+        "--jobs", type=_count, default=1, help="how many runs at once; 1 by default"
+    )
+    given, options = parser.parse_known_args(args)
+    command = shlex.join(["mmvae", "reproduce", *args])
+    try:
+        reproduce(**vars(given), options=options, command=command)
+    except KeyboardInterrupt:
+        sys.stderr.write("mmvae: stopped; the same command goes on from here\n")
+        sys.exit(130)
+
+
+def _report(args: list[str]) -> None:
+    """``mmvae report``: a report of runs that are there."""
+    from rich.console import Console
+
+    from mmvae_bary.report import report
+
+    parser = _Parser(
+        "report",
+        "Report on finished runs: means and deviations over seeds in tables like the paper's, "
+        "curves and samples, as report.html, report.md, tables.tex and tables.csv.",
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
+    folder = "of the report; %(default)s by default"
+    parser.add_argument("--folder", type=Path, default=Path("report"), help=folder)
+    given = parser.parse_args(args)
+    page = report(given.runs, given.folder, shlex.join(["mmvae", "report", *args]))
+    Console().print(f"The report is {page}", markup=False, soft_wrap=True)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"got {text!r}, expected a number from 1")
+    return int(text)
+
+
+COMMANDS = {"classifiers": _classifiers, "reproduce": _reproduce, "report": _report}
 
 
 def _said(error: BaseException) -> str:

@@ -1,19 +1,22 @@
-"""Pictures of samples, drawn by matplotlib."""
+"""Pictures of samples and of figures over steps or inputs, drawn by matplotlib."""
 
 from __future__ import annotations
 
 from itertools import accumulate
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy as np
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
 CELL = 0.7  # inches
@@ -23,6 +26,17 @@ LONG = 16  # symbols, from which on a text is broken into lines in a cell of its
 LONG_CELL = 1.5  # inches
 LINE = 24  # symbols in a line of a long text
 PADDING = " *"  # around a text
+# Of Okabe and Ito: told apart by the colour-blind too, on white and on black
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
+PANEL = (4.0, 3.0)  # inches
+
+
+class Line(NamedTuple):
+    """A line to draw: its points and, where it has one, the half-width of a band around it."""
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    band: NDArray[np.float64] | None = None
 
 
 def sample_grid(
@@ -62,6 +76,70 @@ def sample_grid(
                 axes.imshow(_pixels(sample), extent=extent, vmin=0, vmax=1, cmap="gray")
     axes.set(xlim=(0, columns), ylim=(bottoms[-1], 0))
     return figure
+
+
+def line_panels(
+    panels: Mapping[str, Mapping[str, Sequence[Line]]], xlabel: str, ink: str = "black"
+) -> Figure:
+    """Draw panels side by side, three in a row, that share a legend.
+
+    Args:
+        panels: Title of a panel to its lines by label; lines of one label have one colour.
+        xlabel: What the lines go over.
+        ink: Colour of all that is no line; the background is transparent.
+
+    Returns:
+        A figure that owns no window and needs no display.
+    """
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    size = (PANEL[0] * columns, PANEL[1] * rows + 0.3)
+    figure = Figure(figsize=size, layout="constrained", facecolor="none")
+    labels = list(dict.fromkeys(label for lines in panels.values() for label in lines))
+    colours = {label: COLOURS[place % len(COLOURS)] for place, label in enumerate(labels)}
+    handles: dict[str, Artist] = {}
+    cells = figure.subplots(rows, columns, squeeze=False).flat
+    for axes, (title, lines) in zip(cells, panels.items(), strict=False):
+        axes.set_title(_plain(title), color=ink, fontsize=11)
+        axes.set_xlabel(xlabel, color=ink)
+        _plain_axes(axes, ink)
+        for label, several in lines.items():
+            for line in several:
+                handles[label] = _draw(axes, line, colours[label])
+    for axes in list(figure.axes)[len(panels) :]:
+        axes.remove()
+    figure.legend(
+        handles.values(),
+        map(_plain, handles),
+        loc="outside lower center",
+        ncols=2 * columns,
+        frameon=False,
+        labelcolor=ink,
+    )
+    return figure
+
+
+def _draw(axes: Axes, line: Line, colour: str) -> Artist:
+    marker = "o" if len(line.x) < 10 else None
+    (drawn,) = axes.plot(line.x, line.y, color=colour, marker=marker, markersize=4, linewidth=1.4)
+    if line.band is not None:
+        low, high = line.y - line.band, line.y + line.band
+        axes.fill_between(line.x, low, high, color=colour, alpha=0.2, linewidth=0)
+    return drawn
+
+
+def _plain_axes(axes: Axes, ink: str) -> None:
+    axes.set_facecolor("none")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.tick_params(colors=ink, labelsize=9)
+    axes.grid(color=ink, alpha=0.12)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(ink)
+
+
+def _plain(text: str) -> str:
+    """A text without what matplotlib would read as a formula."""
+    return text.replace("$", r"\$")
 
 
 def _pixels(picture: Tensor) -> NDArray[np.float32]:

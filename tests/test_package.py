@@ -31,3 +31,5 @@ def test_package_carries_its_configurations_and_types() -> None:
     assert (package / "py.typed").is_file()
     names = {path.name for path in (package / "configs").iterdir()}
     assert {"digits.yaml", "wandb.yaml"} <= names
+    assert (package / "published.yaml").is_file()
+    assert (package / "report.css").is_file()

@@ -1,0 +1,199 @@
+"""Which runs a benchmark takes, and what makes each of them the one that was asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmvae_bary.runs import PACKAGE, PAPER_MODELS, read_run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+OVERLAYS = {"wandb"}  # packaged configurations that are no benchmark
+BENCHMARKS = sorted(
+    path.name.removesuffix(".yaml")
+    for path in (files("mmvae_bary") / "configs").iterdir()
+    if path.name.removesuffix(".yaml") not in OVERLAYS
+)
+OWN = ("--model", "--seed_everything", "--ckpt_path", "--trainer.logger")
+# Of an attempt that was stopped, kept when the next one begins; Lightning wants them gone
+KEPT = ("config.yaml", "metrics.csv", "log.txt")
+LOCK = "run.lock"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run to be made: a model and a seed in a folder of their own.
+
+    Args:
+        model: Class name, or its dotted path.
+        seed: Seed of the run.
+        folder: Where it goes.
+        config: The configuration, as ``mmvae fit`` takes it.
+        options: Further arguments of ``mmvae fit``.
+        digest: What the configuration says, hashed.
+    """
+
+    model: str
+    seed: int
+    folder: Path
+    config: str
+    options: tuple[str, ...]
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.model} seed {self.seed}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a finished run must have been made with to be taken for this one."""
+        return {
+            "config": self.digest,
+            "model": self.model,
+            "seed": self.seed,
+            "options": shlex.join(self.options),
+            "version": version(PACKAGE),
+        }
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is there and whole."""
+        try:
+            read_run(self.folder)
+        except ValueError:
+            return False
+        return True
+
+    def check(self) -> None:
+        """Refuse a folder with something else in it.
+
+        Raises:
+            ValueError: If it holds a run of other settings, or no run.
+        """
+        path = self.folder / "run.json"
+        if not path.is_file():
+            if any(file.name != LOCK for file in self.folder.glob("*")):
+                raise ValueError(
+                    f"{self.folder}: got a folder without run.json, expected one that mmvae "
+                    "reproduce made; choose another --folder"
+                )
+            return
+        try:
+            made = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            raise ValueError(f"{path}: got a broken file, expected one to go on from") from None
+        for key, value in self.settings.items():
+            if made.get(key) != value:
+                raise ValueError(
+                    f"{self.folder}: got a run made with {key} {made.get(key)!r}, expected "
+                    f"{value!r}; choose another --folder"
+                )
+
+    def arguments(self) -> list[str]:
+        """Those of ``mmvae fit``, going on from the last checkpoint if there is one."""
+        logger = {
+            "class_path": "CSVLogger",
+            "init_args": {
+                "save_dir": str(self.folder.parent.parent),
+                "name": self.folder.parent.name,
+                "version": self.folder.name,
+            },
+        }
+        checkpoints = sorted(
+            self.folder.glob("checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime
+        )
+        return [
+            f"--config={self.config}",
+            f"--model={self.model}",
+            f"--seed_everything={self.seed}",
+            f"--trainer.logger={json.dumps([logger])}",
+            "--trainer.enable_progress_bar=false",  # a log has no use for it
+            *self.options,
+            *(f"--ckpt_path={path}" for path in checkpoints[-1:]),
+        ]
+
+    def prepare(self) -> None:
+        """Make the folder ready for an attempt; what an earlier one left is kept beside."""
+        _write(self.folder / "run.json", json.dumps(self.settings, indent=2) + "\n")
+        left = [self.folder / name for name in KEPT if (self.folder / name).is_file()]
+        if left:
+            number = len(list(self.folder.glob("earlier/*"))) + 1
+            beside = self.folder / "earlier" / f"{number:03d}"
+            beside.mkdir(parents=True)
+            for path in left:
+                path.replace(beside / path.name)
+
+
+def plan_runs(
+    benchmark: str, models: Sequence[str], seeds: int, folder: Path, options: Sequence[str]
+) -> list[Plan]:
+    """A run for each model and seed.
+
+    Args:
+        benchmark: A packaged configuration without its ending, or a YAML file.
+        models: Class names of the models, or ``["all"]`` for the paper's five.
+        seeds: Number of seeds, from zero.
+        folder: Where to keep the runs, as ``BENCHMARK/MODEL/seed_N``.
+        options: Further arguments of ``mmvae fit``, for every run.
+
+    Raises:
+        ValueError: If one of them is not what it should be.
+    """
+    config, text = _find(benchmark)
+    for option in options:
+        if option.partition("=")[0] in OWN or option.startswith(f"{OWN[-1]}."):
+            raise ValueError(f"got {option}, which differs by run, expected --models and --seeds")
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    root = folder / Path(benchmark).stem
+    return [
+        Plan(model, seed, root / _name(model) / f"seed_{seed}", config,
+             tuple(options), digest)
+        for model in _models(models)
+        for seed in range(seeds)
+    ]  # fmt: skip
+
+
+def _find(benchmark: str) -> tuple[str, str]:
+    """The configuration as ``mmvae fit`` takes it, and what it says."""
+    if Path(benchmark).is_file():
+        return benchmark, Path(benchmark).read_text(encoding="utf-8")
+    stem = benchmark.removesuffix(".yaml")
+    if stem not in BENCHMARKS:
+        raise ValueError(
+            f"got benchmark {benchmark!r}, which is no file here, expected one or one of "
+            f"{', '.join(BENCHMARKS)}"
+        )
+    name = f"{stem}.yaml"
+    return name, (files("mmvae_bary") / "configs" / name).read_text(encoding="utf-8")
+
+
+def _models(models: Sequence[str]) -> list[str]:
+    if list(models) == ["all"]:
+        return list(PAPER_MODELS)
+    for model in models:
+        if model not in PAPER_MODELS and "." not in model:
+            raise ValueError(
+                f"got model {model!r}, expected all, a class by its dotted path or one of "
+                f"{', '.join(PAPER_MODELS)}"
+            )
+    names = [_name(model) for model in models]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"got model {twice[0]!r} twice, expected different ones")
+    return list(models)
+
+
+def _name(model: str) -> str:
+    return model.rpartition(".")[2]
+
+
+def _write(path: Path, text: str) -> None:
+    beside = path.with_name(f"{path.name}.part")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
