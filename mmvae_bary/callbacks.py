@@ -573,9 +573,11 @@ def _print_table(
     table.add_column("probe", justify="right")
     for name in names:
         table.add_column(f"→ {name}", justify="right")
+    table.add_column("log p(X)", justify="right")
 
     def add(row: str, probe: str, keys: list[str]) -> None:
-        table.add_row(row, *(_cell(figures.get(key)) for key in [probe, *keys]))
+        cells = [_cell(figures.get(key)) for key in [probe, *keys]]
+        table.add_row(row, *cells, _cell(figures.get(f"log_likelihood/{row}"), ".1f"))
 
     for subset in map("+".join, powerset(names)):
         keys = [f"coherence/{subset}->{name}" for name in names]
@@ -591,6 +593,7 @@ def _print_table(
             f"probe: {measure.replace('_', ' ')} of a linear probe. →: coherence of what is "
             f"generated, its classifier's {measure.replace('_', ' ')}, mean "
             f"{_cell(figures.get('coherence/mean'))}",
+            "log p(X): log-likelihood of all modalities, z drawn given some, in nats",
             f"classifiers agree on what the prior gives: {_cell(figures.get('coherence/joint'))}",
             *meta["data_notes"],
         ]
@@ -598,5 +601,5 @@ def _print_table(
     Console().print(table)
 
 
-def _cell(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def _cell(value: float | None, form: str = ".3f") -> str:
+    return "" if value is None else format(value, form)

@@ -66,7 +66,9 @@ def test_fit_ends_with_a_table_and_a_run_folder(
     assert {f"probe/accuracy/{subset}" for subset in SUBSETS} <= set(figures)
     assert {"coherence/text->image", "coherence/image+text->scene"} <= set(figures)
     assert {"coherence/mean", "coherence/mean/1", "coherence/mean/2"} <= set(figures)
-    assert all(0 <= figures[key] <= 1 for key in figures if not key.startswith("test/"))
+    shares = [key for key in figures if not key.startswith(("test/", "log_likelihood/"))]
+    assert all(0 <= figures[key] <= 1 for key in shares)
+    assert all(figures[f"log_likelihood/{subset}"] < 0 for subset in SUBSETS)
     assert meta["model"] == model
     assert meta["seed"] == 0
     assert meta["steps"] == 6
