@@ -141,10 +141,14 @@ def _classifiers(args: list[str]) -> None:
     """``mmvae classifiers fit``: train those of a configuration, unless that was done before."""
     from rich.console import Console
 
-    if args[:1] != ["fit"]:
-        raise ValueError(
-            f"got mmvae classifiers {' '.join(args)}, expected mmvae classifiers fit --config NAME"
-        )
+    parser = _Parser(
+        "classifiers",
+        "Train the classifiers that judge coherence, unless that was done before, and say how "
+        "well they read real test data: mmvae classifiers fit --config NAME. Further options are "
+        "those of mmvae fit.",
+    )
+    parser.add_argument("fit", choices=["fit"], help="train them, or load those that were kept")
+    parser.parse_args(args[:1])
     cli = _cli(args[1:], run=False)
     trainer: Any = cli.trainer
     data = cli.datamodule
