@@ -250,6 +250,7 @@ def remarks(models: Mapping[str, Sequence[Run]]) -> list[str]:
         *_setting_remarks(models),
         *_seed_remarks(models),
         *_varying("steps", {str(run.meta.get("steps")) for run in runs}),
+        *_varying("numbers of processes", {str(run.meta.get("processes")) for run in runs}),
         *_varying("devices", {str(run.meta.get("device")) for run in runs}),
         *_varying("torch versions", {str(run.meta["versions"].get("torch")) for run in runs}),
         *_not_finite(models),
@@ -289,7 +290,7 @@ def _seed_remarks(models: Mapping[str, Sequence[Run]]) -> Iterator[str]:
 def _setting_remarks(models: Mapping[str, Sequence[Run]]) -> Iterator[str]:
     """Settings in which models differ, though all have them: their own are left out."""
     first = {label: group[0].settings for label, group in models.items()}
-    for key in set.intersection(*(set(settings) for settings in first.values())):
+    for key in sorted(set.intersection(*(set(settings) for settings in first.values()))):
         values = {label: settings[key] for label, settings in first.items()}
         own = _starts(key, ("model.class_path", "model.init_args.barycenter"))
         if not own and len(set(map(repr, values.values()))) > 1:

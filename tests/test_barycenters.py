@@ -36,6 +36,7 @@ from mmvae_bary.distributions import (
     DiagonalGaussian,
     diagonal_gaussian,
     diagonal_parameters,
+    full_gaussian,
     map_parameters,
 )
 from mmvae_bary.divergences import kl, wasserstein
@@ -247,6 +248,24 @@ def test_a_broken_expert_spoils_only_the_subsets_it_is_in(name: str) -> None:
     assert loc.grad is not None
     assert loc.grad.isfinite().all()
     assert (loc.grad[:, 0] == 0).all()
+
+
+@barycenters
+@pytest.mark.parametrize("full", [False, True])
+def test_a_broken_row_leaves_the_others_alone(name: str, full: bool) -> None:
+    if full and name == "weighted-by-dimension":
+        pytest.skip("weights by dimension are for diagonal experts")
+    experts = random_experts(3, M, dtype=torch.float64)
+    loc, scale = diagonal_parameters(experts)
+    broken = loc.clone()
+    broken[0, 0] = torch.nan
+    build = (lambda m: full_gaussian(m, torch.diag_embed(scale))) if full else None
+    build = build or (lambda m: diagonal_gaussian(m, scale))
+    barycenter, weights = FAMILY[name](), torch.ones(3, M, dtype=torch.float64)
+    posterior, expected = barycenter(build(broken), weights), barycenter(build(loc), weights)
+    assert posterior.mean[0].isnan().all()
+    torch.testing.assert_close(posterior.mean[1:], expected.mean[1:], rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(posterior.stddev[1:], expected.stddev[1:], rtol=1e-6, atol=1e-8)
 
 
 @barycenters

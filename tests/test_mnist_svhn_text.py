@@ -28,6 +28,7 @@ def test_pairs_share_the_label_and_each_kept_sample_comes_as_often() -> None:
     assert torch.equal(second[pairs[:, 1].long()], label)
     assert pairs[:, 0].bincount().tolist() == [20, 20, 20, 0, 20]
     assert pairs[:, 1].bincount().tolist() == [20, 20, 20, 20]
+    assert len(label[:20].unique()) == 2
     again, _ = pair_by_label(first, second, 20, generator())
     assert torch.equal(pairs, again)
     pairs, label = pair_by_label(first, second, 20, generator(), repeat_fewer=True)

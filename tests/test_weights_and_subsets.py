@@ -125,6 +125,23 @@ def test_sizes_and_the_prior_weigh_subsets() -> None:
     assert torch.equal(prior.stddev[-1], torch.ones(3))
 
 
+def test_what_is_present_counts_where_its_weight_vanishes() -> None:
+    experts, one = random_experts(5, M), torch.tensor([0.0, 1, 0])
+    loc, _ = diagonal_parameters(experts)
+    by_size = SubsetMixture(WassersteinBarycenter(), subset_weights=SizeWeights([0, 1, 1]))
+    torch.testing.assert_close(by_size(experts, one).mean, loc[:, 1])
+    wide = diagonal_gaussian(loc, torch.full_like(loc, 1e5))
+    by_precision = WeightedBarycenter(WassersteinBarycenter(), PrecisionWeights(30.0))
+    torch.testing.assert_close(by_precision(wide, one).mean, loc[:, 1])
+
+
+def test_each_sample_draws_its_own_subsets() -> None:
+    experts = diagonal_gaussian(torch.arange(M).float().expand(50, M).unsqueeze(-1), torch.ones(1))
+    mixture = SubsetMixture(WassersteinBarycenter(), max_subsets=1)(experts)
+    assert isinstance(mixture, Mixture)
+    assert len(mixture.components.mean.unique()) > 2
+
+
 def test_the_empty_set_is_one_of_the_papers_subsets() -> None:
     mixture = SubsetMixture(WassersteinBarycenter(), prior_weight=1.0)(random_experts(5, M))
     assert isinstance(mixture, Mixture)

@@ -68,11 +68,7 @@ class Barycenter(nn.Module, ABC):
         with torch.autocast(parameters(experts)[0].device.type, enabled=False):
             experts = map_parameters(at_least_float32, experts)
             weights = _checked(weights, experts)
-            if weights.ndim > len(experts.batch_shape):
-                posterior = self._fuse_repeatedly(experts, weights)
-            else:
-                present = where(weights > 0, experts, standard_gaussian(experts))
-                posterior = self.fuse(present, weights)
+            posterior = self._fuse_finite(experts, weights)
             if weights.ndim == 1:  # one setting for all rows, not all zero
                 return posterior
             return _replace(posterior, ~(weights > 0).any(-1), standard_gaussian(posterior))
@@ -100,19 +96,21 @@ class Barycenter(nn.Module, ABC):
                 zeros must give something finite, which is replaced by the prior.
         """
 
-    def _fuse_repeatedly(self, experts: Gaussian, weights: Tensor) -> Posterior:
-        """Fuse the same experts under several weights at once, in one product of matrices.
+    def _fuse_finite(self, experts: Gaussian, weights: Tensor) -> Posterior:
+        """Fuse what is present and finite; where a broken expert is present, the answer is NaN.
 
-        There a broken expert would spoil the rows where it is absent, as zero times NaN is NaN;
-        so it is taken out, and put back as NaN where it is present.
+        The same experts may meet several weights at once, in one product of matrices, where a
+        broken one would spoil the rows where it is absent, as zero times NaN is NaN; nor could
+        an eigendecomposition take it. So it is taken out, and put back as NaN.
         """
-        extra = weights.ndim - len(experts.batch_shape)
-        used = (weights > 0).flatten(end_dim=extra - 1).any(0)
+        extra = max(0, weights.ndim - len(experts.batch_shape))
+        present = weights > 0
+        used = present.flatten(end_dim=extra - 1).any(0) if extra else present
         loc, scale = parameters(experts)
         finite = loc.isfinite().all(-1) & scale.flatten(loc.ndim - 1).isfinite().all(-1)
         posterior = self.fuse(where(used & finite, experts, standard_gaussian(experts)), weights)
         nan = map_parameters(lambda x: torch.full_like(x, torch.nan), standard_gaussian(posterior))
-        return _replace(posterior, ((weights > 0) & ~finite).any(-1), nan)
+        return _replace(posterior, (present & ~finite).any(-1), nan)
 
 
 def normalized(weights: Tensor) -> Tensor:

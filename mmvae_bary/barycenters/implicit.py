@@ -65,12 +65,13 @@ class FixedPoint:
     def _iterate(self, step: Callable[[Tensor], Tensor], point: Tensor, what: str) -> Tensor:
         for _ in range(self.max_iterations):
             after = step(point)
-            residual = _relative(after, point).amax()
+            residual = _relative(after, point)
             point = after
-            if not residual > self.tolerance:  # also where it is NaN
+            if not (residual > self.tolerance).any():  # a row of NaN stands still
                 return point
+        largest = residual.nan_to_num().amax().item()
         warnings.warn(
-            f"{what}: residual {residual.item():.1e} after {self.max_iterations} iterations, "
+            f"{what}: residual {largest:.1e} after {self.max_iterations} iterations, "
             f"expected at most {self.tolerance:.1e}",
             stacklevel=2,
         )

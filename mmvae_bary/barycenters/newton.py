@@ -52,11 +52,12 @@ def minimise(
         problem = _linearise(value, x, dim)
         step = -_solve(problem, problem.gradient.detach(), FORCING)
         x, taken = _descend(value, x, step, dim)
-        if not taken > tolerance:  # also where it is NaN
+        if not (taken > tolerance).any():  # a row of NaN stands still
             break
     else:
+        largest = taken.nan_to_num().amax().item()
         warnings.warn(
-            f"barycenter: step of {taken.item():.1e} after {max_iterations} iterations, expected "
+            f"barycenter: step of {largest:.1e} after {max_iterations} iterations, expected "
             f"at most {tolerance:.1e}",
             stacklevel=2,
         )
@@ -206,9 +207,10 @@ def _descend(
     before = value(x).unsqueeze(-1)
     slack = 1e-12 * before.abs() + 1e-15
     for _ in range(HALVINGS):
-        uphill = ~(value(x + length * step).unsqueeze(-1) <= before + slack)
+        after = value(x + length * step).unsqueeze(-1)
+        uphill = ~(after <= before + slack) & before.isfinite()
         if not uphill.any():
             break
         length = torch.where(uphill, length / 2, length)
     taken = length * step
-    return x + taken, taken.abs().amax()
+    return x + taken, taken.abs().amax(-1)

@@ -71,8 +71,13 @@ class NumericalBarycenter(Barycenter):
         """
         return (weights * self.divergence(experts, unsqueeze_last(q))).sum(-1)
 
-    @torch.inference_mode(False)  # Newton's method needs gradients, whatever is asked for
     def fuse(self, experts: Gaussian, weights: Tensor) -> Gaussian:
+        followed = torch.is_grad_enabled()
+        # Newton's method needs gradients also where none are asked for
+        with torch.inference_mode(False), torch.set_grad_enabled(followed):
+            return self._fuse(experts, weights)
+
+    def _fuse(self, experts: Gaussian, weights: Tensor) -> Gaussian:
         weights, wide = _tracked(normalized(weights)), map_parameters(_tracked, experts)
 
         def objective(q: Gaussian) -> Tensor:

@@ -212,6 +212,9 @@ class SubsetMixture(Barycenter):
         self.max_subsets = max_subsets
 
     def fuse(self, experts: Gaussian, weights: Tensor) -> Mixture:
+        if self.max_subsets is not None:  # each sample draws its own
+            shape = torch.broadcast_shapes(weights.shape, experts.batch_shape)
+            weights = weights.expand(shape)
         members, available = self._subsets(weights)
         components = self.inner.fuse(unsqueeze_batch(experts), members * weights.unsqueeze(-2))
         if isinstance(components, Mixture):
@@ -242,7 +245,9 @@ class SubsetMixture(Barycenter):
         absent = (weights == 0).to(weights)
         available = (absent @ members.mT == 0).to(weights)
         if self.subset_weights is not None:
-            available = available * self.subset_weights(members)
+            weighed = available * self.subset_weights(members)
+            some = (weighed > 0).any(-1, keepdim=True)  # else all that is available counts alike
+            available = torch.where(some, weighed, available)
         return members, available
 
     def extra_repr(self) -> str:

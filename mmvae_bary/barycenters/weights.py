@@ -194,10 +194,11 @@ class WeightedBarycenter(Barycenter):
 
 
 def _multiplied(weights: Tensor, factors: Tensor) -> Tensor:
-    """Weights times factors, of the same sum as before."""
+    """Weights times factors, of the same sum as before; the weights where factors vanish."""
     products = weights * factors
     total = products.sum(-1, keepdim=True)
-    return products * (weights.sum(-1, keepdim=True) / torch.where(total > 0, total, 1))
+    scaled = products * (weights.sum(-1, keepdim=True) / torch.where(total > 0, total, 1))
+    return torch.where(total > 0, scaled, weights)
 
 
 def _for_experts(weights: Tensor, experts: Gaussian) -> Tensor:
