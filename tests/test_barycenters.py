@@ -34,6 +34,7 @@ from mmvae_bary.barycenters import (
 from mmvae_bary.barycenters.subsets import membership, powerset
 from mmvae_bary.distributions import (
     DiagonalGaussian,
+    Gaussian,
     diagonal_gaussian,
     diagonal_parameters,
     full_gaussian,
@@ -259,8 +260,10 @@ def test_a_broken_row_leaves_the_others_alone(name: str, full: bool) -> None:
     loc, scale = diagonal_parameters(experts)
     broken = loc.clone()
     broken[0, 0] = torch.nan
-    build = (lambda m: full_gaussian(m, torch.diag_embed(scale))) if full else None
-    build = build or (lambda m: diagonal_gaussian(m, scale))
+
+    def build(m: Tensor) -> Gaussian:
+        return full_gaussian(m, torch.diag_embed(scale)) if full else diagonal_gaussian(m, scale)
+
     barycenter, weights = FAMILY[name](), torch.ones(3, M, dtype=torch.float64)
     posterior, expected = barycenter(build(broken), weights), barycenter(build(loc), weights)
     assert posterior.mean[0].isnan().all()
