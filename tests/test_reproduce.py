@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -137,9 +138,12 @@ def test_the_report_has_the_numbers_of_the_runs(
     for model in MODELS:
         made = [results(folder / model / f"seed_{seed}") for seed in (0, 1)]
         assert [run["meta"]["seed"] for run in made] == [0, 1]
-        keys = [key for key in made[0] if "->" in key and "mean" not in key]
+        directions = [key for key in made[0] if key.startswith("coherence/") and "->" in key]
+        keys = [key for key in directions if "mean" not in key]
         keys += [key for key in made[0] if key.startswith("probe/")]
-        assert len(keys) == 9 + 8
+        likelihoods = [key for key in made[0] if re.fullmatch(r"log_likelihood/[a-z+]+", key)]
+        keys += [key for key in likelihoods if "mean" not in key]
+        assert len(keys) == 9 + 8 + 7
         for key in keys:
             values = np.array([run[key] for run in made])
             assert float(found[key, model]["mean"]) == pytest.approx(values.mean(), rel=1e-6)
