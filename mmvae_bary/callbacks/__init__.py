@@ -1,0 +1,23 @@
+"""Callbacks that judge a model during and after a run, draw its samples and keep its results."""
+
+from mmvae_bary.callbacks.base import MetricCallback
+from mmvae_bary.callbacks.evaluation import (
+    BELOW_GATE,
+    NO_CLASSIFIERS,
+    CoherenceCallback,
+    LinearProbeCallback,
+    LogLikelihoodCallback,
+)
+from mmvae_bary.callbacks.results import ResultsCallback
+from mmvae_bary.callbacks.samples import SampleGridCallback
+
+__all__ = [
+    "BELOW_GATE",
+    "NO_CLASSIFIERS",
+    "CoherenceCallback",
+    "LinearProbeCallback",
+    "LogLikelihoodCallback",
+    "MetricCallback",
+    "ResultsCallback",
+    "SampleGridCallback",
+]

@@ -1,0 +1,303 @@
+"""Callbacks that judge the latent, what is generated from it, and its likelihood."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor, nn
+
+from mmvae_bary.barycenters.subsets import powerset
+from mmvae_bary.callbacks.base import MetricCallback, data_of, label_of, measure_of
+from mmvae_bary.distributions import Mixture
+from mmvae_bary.estimators import grouped_across_items
+from mmvae_bary.metrics import (
+    AttributeCoherence,
+    AttributeProbe,
+    CrossModalCoherence,
+    JointCoherence,
+    LinearProbe,
+    LogLikelihood,
+    ModalityClassifiers,
+)
+from mmvae_bary.metrics.coherence import sources
+from mmvae_bary.metrics.linear_probe import Probe
+from mmvae_bary.model import Encoding, MultimodalVAE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch.distributions import Distribution
+    from torchmetrics import Metric
+
+    from mmvae_bary.batch import Batch
+    from mmvae_bary.data import MultimodalDataModule
+
+Representation = Literal["component", "mean"]
+ProposalDensity = Literal["mixture", "component"]
+# What keeps classifiers from judging, in the words of whoever finds it
+BELOW_GATE = "below their gate"
+NO_CLASSIFIERS = "a configuration without a CoherenceCallback"
+
+
+class LinearProbeCallback(MetricCallback):
+    """A linear probe on the latent representation of every subset of modalities.
+
+    Its accuracy or, where a label is binary attributes, its average precision.
+
+    Args:
+        num_rows: Training tuples the probe is fitted on, drawn without replacement, the same for
+            every subset.
+        seed: Seed of the rows and of the draws.
+        representation: Of a mixture: the mean of one ``"component"`` drawn per item, as in
+            published tables, or the mixture's ``"mean"``. A Gaussian is represented by its mean.
+    """
+
+    def __init__(
+        self, num_rows: int = 500, seed: int = 0, representation: Representation = "component"
+    ) -> None:
+        super().__init__(seed)
+        if representation not in get_args(Representation):
+            raise ValueError(
+                f"got representation={representation!r}, expected one of "
+                f"{get_args(Representation)}"
+            )
+        self.num_rows = num_rows
+        self.representation = representation
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse too many rows before time is spent."""
+        if stage != "predict":
+            data_of(trainer).probe_dataloader(self.num_rows, self.seed)
+
+    def start(self, data: MultimodalDataModule, model: MultimodalVAE) -> list[Metric]:
+        rows, labels = [], []
+        for batch in data.probe_dataloader(self.num_rows, self.seed):
+            encoding = model.encode_modalities(batch.inputs, batch.present)
+            rows.append(self._represent(model.conditionals(encoding)))
+            labels.append(label_of(batch))
+        self.probe: Probe = (
+            AttributeProbe(model.names, data.attributes)
+            if data.attributes
+            else LinearProbe(model.names, data.num_classes)
+        )
+        self.probe.fit(torch.cat(rows, 1), torch.cat(labels))
+        return [self.probe]
+
+    def update(self, model: MultimodalVAE, batch: Batch, encoding: Encoding) -> None:
+        self.probe.update(self._represent(model.conditionals(encoding)), label_of(batch))
+
+    def _represent(self, posterior: Distribution) -> Tensor:
+        if isinstance(posterior, Mixture) and self.representation == "component":
+            return posterior.choose().mean
+        return posterior.mean
+
+
+class CoherenceCallback(MetricCallback):
+    """Cross-modal and joint coherence, judged by a classifier for each modality.
+
+    One z is drawn from q(z | x_S) for every item and subset S, every target outside S is decoded
+    from it, and the mean of p(x | z) is classified. Classifiers are trained on first use, kept
+    beside the data, and always judge in evaluation mode.
+
+    Args:
+        classifiers: Modality name to a network from ``(N, *shape)`` to the logits of classes or
+            of attributes.
+        max_steps: Steps for which the classifiers are trained, all at once.
+        gate: Score on the test set below which a classifier is called unfit to judge, one or by
+            modality: the accuracy or, of attributes, the mean average precision.
+        seed: Seed of the draws.
+    """
+
+    def __init__(
+        self,
+        classifiers: dict[str, nn.Module],
+        max_steps: int = 1000,
+        gate: float | dict[str, float] = 0.9,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(seed)
+        self.classifiers = ModalityClassifiers(classifiers, max_steps)
+        self.gate = gate if isinstance(gate, dict) else dict.fromkeys(classifiers, gate)
+        if set(self.gate) != set(classifiers):
+            raise ValueError(
+                f"gate: got {list(self.gate)}, expected a number or one for each of "
+                f"{list(classifiers)}"
+            )
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Train the classifiers, or load them where that was done before."""
+        if stage == "predict":
+            return
+        assert isinstance(pl_module, MultimodalVAE)
+        networks = self.classifiers.networks
+        if set(networks) != set(pl_module.names):
+            raise ValueError(
+                f"classifiers: got {list(networks)}, expected one for each of "
+                f"{list(pl_module.names)}"
+            )
+        path = self.fit_classifiers(trainer)
+        trainer.strategy.barrier("classifiers")
+        if not self.classifiers.load(path, trainer.strategy.root_device):
+            raise FileNotFoundError(
+                f"got no classifiers at {path}, expected those that the first process keeps "
+                "there: all processes need one cache"
+            )
+        measure = measure_of(data_of(trainer)).replace("_", " ")
+        for name in self.unfit:
+            rank_zero_warn(
+                f"the classifier of {name!r} has a test {measure} of "
+                f"{self.classifiers.score[name]:.3f}, below the gate of {self.gate[name]}: "
+                f"coherence towards {name!r} means little"
+            )
+
+    def fit_classifiers(self, trainer: Trainer) -> Path:
+        """Train and measure the classifiers unless that was done before, on the first process.
+
+        Args:
+            trainer: Says on which device, and has the data, which is set up.
+
+        Returns:
+            The file they are kept in.
+
+        Raises:
+            ValueError: If they are not those of the data's modalities.
+        """
+        judges, data = self.classifiers, data_of(trainer)
+        if set(judges.networks) != set(data.modalities):
+            raise ValueError(
+                f"classifiers: got {list(judges.networks)}, expected one for each modality of the "
+                f"data: {list(data.modalities)}"
+            )
+        device, bfloat16 = trainer.strategy.root_device, trainer.precision == "bf16-mixed"
+        path = judges.path(data.cache, data.fingerprint("train"), bfloat16=bfloat16)
+        if not trainer.is_global_zero:
+            return path
+        if not judges.load(path, device):
+            rank_zero_info(f"Training the classifiers that judge coherence, to keep in {path}")
+            train = data.endless_batches("train", judges.batch_size)
+            judges.fit(train, device, bfloat16=bfloat16)
+        if judges.measured_on != data.fingerprint("test"):
+            judges.measure(data.batches("test", data.eval_batch_size), data.fingerprint("test"))
+            judges.save(path)
+        return path
+
+    @property
+    def unfit(self) -> list[str]:
+        """The modalities whose classifier is below its gate."""
+        return [name for name, score in self.classifiers.score.items() if score < self.gate[name]]
+
+    def start(self, data: MultimodalDataModule, model: MultimodalVAE) -> list[Metric]:
+        networks = dict(self.classifiers.networks.items())
+        self.cross_modal: CrossModalCoherence | AttributeCoherence = (
+            AttributeCoherence(model.names, networks, data.attributes)
+            if data.attributes
+            else CrossModalCoherence(model.names, networks)
+        )
+        self.joint = JointCoherence(model.names, networks, data.attributes)
+        subsets = powerset(model.names)
+        self.source_rows = {
+            name: torch.tensor(
+                [subsets.index(subset) for subset in sources(model.names, name)],
+                device=model.device,
+            )
+            for name in model.names
+        }
+        return [self.cross_modal, self.joint]
+
+    def update(self, model: MultimodalVAE, batch: Batch, encoding: Encoding) -> None:
+        z = model.conditionals(encoding).rsample()  # (K, B, D)
+        generated = {
+            name: model.decode_modality(name, z[rows]).mean
+            for name, rows in self.source_rows.items()
+        }
+        self.cross_modal.update(generated, label_of(batch))
+        self.joint.update(model.generate(num_samples=len(batch)))
+
+
+class LogLikelihoodCallback(MetricCallback):
+    """Importance-sampled log-likelihoods of the test set given every subset of modalities.
+
+    In the test alone: every latent of every subset goes through every decoder, many times what
+    the other figures cost, and the validation step has logged the ELBO already. Needs no labels.
+
+    Args:
+        num_samples: Latents drawn for every item and subset.
+        num_items: Judge the first so many test tuples, all if None, as the whole set may take
+            hours without a GPU. The first ones, so that all models are judged on the same; the
+            standard errors logged beside the figures tell whether they are enough.
+        proposal: Of a mixture: importance weights by the exact density of the ``"mixture"``, or
+            by that of one ``"component"`` drawn per item, as in published tables.
+        grouped: Log the reference code's biased figures too, as ``log_likelihood_grouped/...``;
+            see :func:`~mmvae_bary.estimators.grouped_across_items`. They depend on the data's
+            ``eval_batch_size``, which was 64.
+        seed: Seed of the draws.
+
+    Raises:
+        ValueError: If a number is below one or the proposal unknown.
+    """
+
+    def __init__(
+        self,
+        num_samples: int = 12,
+        num_items: int | None = None,
+        proposal: ProposalDensity = "mixture",
+        grouped: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(seed)
+        if num_samples < 1 or (num_items is not None and num_items < 1):
+            raise ValueError(
+                f"got num_samples={num_samples} and num_items={num_items}, expected at least 1"
+            )
+        if proposal not in get_args(ProposalDensity):
+            raise ValueError(
+                f"got proposal={proposal!r}, expected one of {get_args(ProposalDensity)}"
+            )
+        self.num_samples = num_samples
+        self.num_items = num_items
+        self.one_component = proposal == "component"
+        self.grouped = grouped
+
+    def start(self, data: MultimodalDataModule, model: MultimodalVAE) -> list[Metric]:
+        metrics: list[Metric] = [LogLikelihood(model.names)]
+        if self.grouped:
+            prefix = "log_likelihood_grouped"
+            metrics.append(LogLikelihood(model.names, grouped_across_items, prefix))
+        return metrics
+
+    def update(self, model: MultimodalVAE, batch: Batch, encoding: Encoding) -> None:
+        if batch.present is not None:
+            raise ValueError(
+                "log-likelihood: got a batch with missing modalities, expected complete samples"
+            )
+        weights = model.log_weights(
+            batch.inputs, encoding, self.num_samples, one_component=self.one_component
+        )
+        for metric in self.metrics:
+            metric.update(weights[..., : self.num_left])
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        assert isinstance(pl_module, MultimodalVAE)
+        self.num_left = len(batch)
+        if self.num_items is not None:
+            first = pl_module.batch_number(batch_idx) * data_of(trainer).eval_batch_size
+            self.num_left = self.num_items - first
+        if self.num_left > 0:
+            self._update(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_validation_epoch_start(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None: ...
+
+    def on_validation_epoch_end(self, *args: Any, **kwargs: Any) -> None: ...

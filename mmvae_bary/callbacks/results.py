@@ -1,0 +1,150 @@
+"""What a run ends with: a table and ``results.json``."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import time
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
+
+from mmvae_bary.barycenters.subsets import powerset
+from mmvae_bary.callbacks.base import data_of, measure_of, run_folder
+from mmvae_bary.callbacks.evaluation import CoherenceCallback
+from mmvae_bary.model import MultimodalVAE
+
+
+class ResultsCallback(Callback):
+    """After the test, print a table like the paper's and write ``results.json`` to the run."""
+
+    def __init__(self) -> None:
+        self.seconds = {"fit": 0.0, "test": 0.0}
+        self.progress = {"steps": 0, "epochs": 0}
+        self.fit_started: float | None = None
+        self.test_started = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The seconds of fitting so far, which a resumed run goes on counting."""
+        return {"fit": self.seconds["fit"] + self._since_fit_started()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting from a checkpoint's seconds."""
+        self.seconds["fit"] = state_dict["fit"]
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Remember how far the checkpoint's training had come; a test does not restore that."""
+        self.progress = {"steps": checkpoint["global_step"], "epochs": checkpoint["epoch"]}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self.fit_started = time.perf_counter()
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        self.seconds["fit"] += self._since_fit_started()
+        self.fit_started = None
+        self.progress = {"steps": trainer.global_step, "epochs": trainer.current_epoch}
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self.test_started = time.perf_counter()
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print and write."""
+        folder = run_folder(trainer)
+        if not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, MultimodalVAE)
+        self.seconds["test"] = time.perf_counter() - self.test_started
+        figures = {key: value.item() for key, value in trainer.callback_metrics.items()}
+        meta = self._meta(trainer, pl_module)
+        _print_table(pl_module.names, measure_of(data_of(trainer)), figures, meta)
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = folder / f"results.{os.getpid()}.part"
+        beside.write_text(json.dumps({**figures, "meta": meta}, indent=2) + "\n", encoding="utf-8")
+        beside.replace(folder / "results.json")
+        rank_zero_info(f"The run is in {folder}")
+
+    def _since_fit_started(self) -> float:
+        return 0.0 if self.fit_started is None else time.perf_counter() - self.fit_started
+
+    def _meta(self, trainer: Trainer, model: MultimodalVAE) -> dict[str, Any]:
+        packages = ("mmvae-bary", "torch", "lightning", "torchmetrics")
+        data, scores = data_of(trainer), {}
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, CoherenceCallback):
+                scores = callback.classifiers.score
+        return {
+            "model": type(model).__name__,
+            "barycenter": re.sub(r"\s+|\(inner\): ", "", repr(model.barycenter)),
+            "data": type(data).__name__,
+            "data_notes": data.notes,
+            "seed": int(os.environ["PL_GLOBAL_SEED"]) if "PL_GLOBAL_SEED" in os.environ else None,
+            **self.progress,
+            "precision": str(trainer.precision),
+            "device": _device_name(model.device),
+            "processes": trainer.world_size,
+            "seconds": {stage: round(seconds, 1) for stage, seconds in self.seconds.items()},
+            f"classifier_{measure_of(data)}": scores,
+            "versions": {name: version(name) for name in packages}
+            | {"python": platform.python_version()},
+        }
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {device.type}, {torch.get_num_threads()} threads"
+
+
+def _print_table(
+    names: tuple[str, ...], measure: str, figures: dict[str, float], meta: dict[str, Any]
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{meta['model']}, {meta['barycenter']}, on {meta['data']}, test set")
+    table.add_column("given")
+    table.add_column("probe", justify="right")
+    for name in names:
+        table.add_column(f"→ {name}", justify="right")
+    table.add_column("log p(X)", justify="right")
+
+    def add(row: str, probe: str, keys: list[str]) -> None:
+        cells = [_cell(figures.get(key)) for key in [probe, *keys]]
+        table.add_row(row, *cells, _cell(figures.get(f"log_likelihood/{row}"), ".1f"))
+
+    for subset in map("+".join, powerset(names)):
+        keys = [f"coherence/{subset}->{name}" for name in names]
+        add(subset, f"probe/{measure}/{subset}", keys)
+    table.add_section()
+    add("mean", f"probe/{measure}/mean", [f"coherence/mean->{name}" for name in names])
+    if "coherence/chance" in figures:
+        add("chance (base rates)", "probe/chance", ["coherence/chance"] * len(names))
+    scores = [meta[f"classifier_{measure}"].get(name) for name in names]
+    table.add_row("classifier, real data", "", *map(_cell, scores))
+    table.caption = "; ".join(
+        [
+            f"probe: {measure.replace('_', ' ')} of a linear probe. →: coherence of what is "
+            f"generated, its classifier's {measure.replace('_', ' ')}, mean "
+            f"{_cell(figures.get('coherence/mean'))}",
+            "log p(X): log-likelihood of all modalities, z drawn given some, in nats",
+            f"classifiers agree on what the prior gives: {_cell(figures.get('coherence/joint'))}",
+            *meta["data_notes"],
+        ]
+    )
+    Console().print(table)
+
+
+def _cell(value: float | None, form: str = ".3f") -> str:
+    return "" if value is None else format(value, form)

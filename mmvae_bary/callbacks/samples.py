@@ -1,0 +1,76 @@
+"""Pictures of what a model generates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+
+from mmvae_bary.callbacks.base import data_of, run_folder
+from mmvae_bary.distributions import seeded
+from mmvae_bary.metrics.coherence import sources
+from mmvae_bary.model import MultimodalVAE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+
+class SampleGridCallback(Callback):
+    """Draw what is generated in each direction, after the test, into ``samples/`` of the run.
+
+    Real samples of the sources stand above, generated samples of the target below. Weights &
+    Biases gets the same pictures.
+
+    Args:
+        num_columns: Test tuples in a grid.
+        num_samples: Generated rows below them.
+        seed: Seed of the draws.
+    """
+
+    def __init__(self, num_columns: int = 10, num_samples: int = 5, seed: int = 0) -> None:
+        self.num_columns = num_columns
+        self.num_samples = num_samples
+        self.seed = seed
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the grids."""
+        folder = run_folder(trainer) / "samples"
+        if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
+            return
+        assert isinstance(pl_module, MultimodalVAE)
+        data = data_of(trainer)
+        folder.mkdir(parents=True, exist_ok=True)
+        batch = data.sample_batch(self.num_columns)
+        for target in pl_module.names:
+            for subset in sources(pl_module.names, target):
+                with seeded(self.seed, pl_module.device):
+                    samples = pl_module.generate(batch.inputs, subset, [target], self.num_samples)
+                rows = [(name, batch.inputs[name]) for name in subset]
+                rows += [(target, sample) for sample in samples[target]]
+                self._save(trainer, rows, data.alphabets, folder, "+".join(subset), target)
+        with seeded(self.seed, pl_module.device):
+            joint = pl_module.generate(num_samples=self.num_columns)
+        self._save(trainer, list(joint.items()), data.alphabets, folder, "prior", "all")
+
+    def _save(
+        self,
+        trainer: Trainer,
+        rows: list[tuple[str, Tensor]],
+        alphabets: Mapping[str, str],
+        folder: Path,
+        source: str,
+        target: str,
+    ) -> None:
+        # matplotlib takes a second to import, which importing this package should not take
+        from mmvae_bary.plotting import sample_grid
+
+        figure = sample_grid(rows, alphabets, f"{source} → {target}")
+        path = folder / f"{source}_to_{target}.png"
+        figure.savefig(path, dpi=120)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image(f"samples/{source}->{target}", [str(path)])
