@@ -36,6 +36,7 @@ from mmvae_bary.callbacks import (
     CoherenceCallback,
     LinearProbeCallback,
     LogLikelihoodCallback,
+    QualityCallback,
     ResultsCallback,
     SampleGridCallback,
 )
@@ -87,6 +88,7 @@ __all__ = [
     "PoEVAE",
     "PolyMNISTDataModule",
     "ProductOfExperts",
+    "QualityCallback",
     "ResultsCallback",
     "SampleGridCallback",
     "SubsetMixture",

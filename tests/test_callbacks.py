@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
+from torch import nn
 
 from mmvae_bary import (
     MWBVAE,
@@ -16,9 +17,11 @@ from mmvae_bary import (
     LinearProbeCallback,
     LogLikelihoodCallback,
     MoEVAE,
+    QualityCallback,
 )
 from mmvae_bary.likelihoods import Categorical, Laplace
 from mmvae_bary.metrics import LogLikelihood
+from mmvae_bary.metrics.coherence import sources
 from mmvae_bary.model import Modality
 from mmvae_bary.networks import MLPClassifier, MLPDecoder, MLPEncoder
 
@@ -92,10 +95,50 @@ def test_log_likelihood_of_the_first_test_tuples(cache: str) -> None:
     assert not any("log_likelihood" in key for key in validation)
 
 
+def test_quality_in_the_test_alone(cache: str) -> None:
+    """Distances of every direction and errors of what is no text, the same whatever the batch."""
+    networks: dict[str, nn.Module] = {name: MLPClassifier(x, 10) for name, x in SHAPES.items()}
+    judged, results = model(), []
+    for size in (48, 120):
+        data = DigitsDataModule(num_validation=50, num_test=120, eval_batch_size=size, cache=cache)
+        run = trainer(CoherenceCallback(networks, max_steps=20, gate=0.0), QualityCallback())
+        results += run.test(judged, datamodule=data, verbose=False)
+    quality = {key for key in results[0] if key.startswith(("frechet", "mse", "psnr", "ssim"))}
+    directions = {
+        f"{s}->{t}" for t in SHAPES for s in ["prior", *map("+".join, sources(list(SHAPES), t))]
+    }
+    assert {key.removeprefix("frechet/") for key in quality if "frechet" in key} == {
+        *directions,
+        *(f"mean->{name}" for name in SHAPES),
+    }
+    given = {f"{s}->{t}" for t in ("image", "scene") for s in (t, "image+scene+text")}
+    assert {key for key in quality if "frechet" not in key} == {
+        f"{key}/{place}" for key in ("mse", "psnr", "ssim") for place in given
+    }
+    for key in quality:
+        assert results[0][key] == pytest.approx(results[1][key], rel=0.5)  # of other draws
+    (validation,) = run.validate(judged, data, verbose=False)
+    assert not quality & {key.removeprefix("val/") for key in validation}
+    assert "coherence/mean/class_3" in results[0]
+    assert not any("class_" in key for key in validation)
+
+
+def test_quality_takes_classifiers(cache: str) -> None:
+    data = DigitsDataModule(num_test=120, cache=cache)
+    with pytest.raises(ValueError, match="got a configuration without a CoherenceCallback, exp"):
+        trainer(QualityCallback()).test(model(), datamodule=data)
+    with pytest.raises(
+        FileNotFoundError, match=r"inception: got 'no\.pth', expected a file of we"
+    ):
+        QualityCallback("no.pth")
+
+
 def test_bad_log_likelihoods_are_refused(data: DigitsDataModule) -> None:
     for numbers in ((0, None), (12, 0)):
         with pytest.raises(ValueError, match=r"got num_samples=\d+ and num_items=.*at least 1"):
             LogLikelihoodCallback(*numbers)
+    with pytest.raises(ValueError, match="got num_samples=0, expected at least 1"):
+        CoherenceCallback({}, num_samples=0)
     with pytest.raises(ValueError, match="got proposal='prior', expected one of"):
         LogLikelihoodCallback(proposal="prior")  # type: ignore[arg-type]
     judged, batch = model(), data.sample_batch(2)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import sqrtm
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from torchmetrics import Metric
@@ -20,11 +21,15 @@ from mmvae_bary import DigitsDataModule
 from mmvae_bary.metrics import (
     AttributeCoherence,
     AttributeProbe,
+    ClassifierFeatures,
     CrossModalCoherence,
+    FrechetDistance,
+    InceptionFeatures,
     JointCoherence,
     LinearProbe,
     LogLikelihood,
     ModalityClassifiers,
+    ReconstructionQuality,
     average_precision,
     logistic_regression,
 )
@@ -114,13 +119,14 @@ def test_attribute_probe_equals_scikit_learn_in_batches() -> None:
 def test_attribute_coherence_by_scikit_learn() -> None:
     metric = AttributeCoherence(["a", "b"], dict.fromkeys("ab", torch.nn.Identity()), ATTRIBUTES)
     label = attributes(200)
-    generated = {name: torch.randn(1, 200, 4) + label for name in "ab"}
+    generated = {name: torch.randn(2, 1, 200, 4) + label for name in "ab"}  # two samples an item
     for rows in torch.arange(200).split(70):
-        metric.update({name: x[:, rows] for name, x in generated.items()}, label[rows])
+        metric.update({name: x[:, :, rows] for name, x in generated.items()}, label[rows])
     result = metric.compute()
+    twice = label.repeat(2, 1)
     for key, target in (("coherence/a->b", "b"), ("coherence/b->a", "a")):
         expected = [
-            average_precision_score(label[:, place], generated[target][0, :, place])
+            average_precision_score(twice[:, place], generated[target][:, 0, :, place].flatten())
             for place in range(3)
         ]
         assert result[key].item() == pytest.approx(np.mean(expected), abs=1e-6)
@@ -138,8 +144,14 @@ def test_joint_coherence_of_attributes_is_agreement_on_each() -> None:
     metric.update({"a": first, "b": first * torch.tensor([1.0, -1.0])})
     metric.update({"a": first[:2], "b": first[:2]})
     result = {key: value.item() for key, value in metric.compute().items()}
+    error = np.std([1, 0.5, 0.5, 0.5, 1, 0.5]) / 5**0.5
     assert result == pytest.approx(
-        {"coherence/joint": 4 / 6, "coherence/joint/x": 1.0, "coherence/joint/y": 2 / 6}
+        {
+            "coherence/joint": 4 / 6,
+            "coherence/joint/standard_error": error,
+            "coherence/joint/x": 1.0,
+            "coherence/joint/y": 2 / 6,
+        }
     )
 
 
@@ -147,7 +159,7 @@ def shares() -> Iterator[tuple[dict[str, torch.Tensor], torch.Tensor]]:
     generator = torch.Generator().manual_seed(0)
     for size in (10, 20, 7):
         label = torch.randint(2, (size, 2), generator=generator)
-        yield {x: torch.randn(1, size, 2, generator=generator) for x in "ab"}, label
+        yield {x: torch.randn(1, 1, size, 2, generator=generator) for x in "ab"}, label
 
 
 def two_attributes() -> AttributeCoherence:
@@ -160,6 +172,44 @@ def log_weights() -> Iterator[tuple[torch.Tensor]]:
         yield (10 * torch.randn(4, 3, 3, size, generator=generator) - 2000,)
 
 
+def class_shares() -> Iterator[tuple[dict[str, torch.Tensor], torch.Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+    for size in (10, 20, 7):
+        label = torch.randint(2, (size,), generator=generator)
+        yield {x: torch.randn(3, 1, size, 2, generator=generator) for x in "ab"}, label
+
+
+def two_classes() -> CrossModalCoherence:
+    return CrossModalCoherence(["a", "b"], dict.fromkeys("ab", torch.nn.Identity()), 3, 2)
+
+
+def pictures() -> Iterator[tuple[dict[str, torch.Tensor], ...]]:
+    generator = torch.Generator().manual_seed(0)
+    for size in (40, 50, 30):
+        shapes = ((size, 6), (1, size, 6), (size, 6))
+        yield tuple(
+            {x: torch.randn(shape, generator=generator) + place for x in "ab"}
+            for place, shape in enumerate(shapes)
+        )
+
+
+def two_distances() -> FrechetDistance:
+    torch.manual_seed(0)
+    classifier = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
+    return FrechetDistance(["a", "b"], dict.fromkeys("ab", ClassifierFeatures(classifier)))
+
+
+def reconstructions() -> Iterator[tuple[dict[str, torch.Tensor], ...]]:
+    generator = torch.Generator().manual_seed(0)
+    for size in (10, 20, 7):
+        real = {"a": torch.rand(size, 3, 12, 12, generator=generator)}
+        yield real, {"a": real["a"] + 0.1 * torch.randn(2, *real["a"].shape, generator=generator)}
+
+
+def two_reconstructions() -> ReconstructionQuality:
+    return ReconstructionQuality(["a"], {"a": (3, 12, 12)})
+
+
 def log_likelihood() -> LogLikelihood:
     return LogLikelihood(["a", "b"])
 
@@ -167,6 +217,9 @@ def log_likelihood() -> LogLikelihood:
 SHARED: dict[str, tuple[Callable[[], Metric], Callable[[], Iterator[tuple[Any, ...]]]]] = {
     "scores are gathered in one order": (two_attributes, shares),
     "moments are merged": (log_likelihood, log_weights),
+    "hits are summed": (two_classes, class_shares),
+    "features' moments are summed": (two_distances, pictures),
+    "errors are summed": (two_reconstructions, reconstructions),
 }
 TWO_PROCESSES = """
 import sys
@@ -212,33 +265,62 @@ def one_hot_classifiers() -> dict[str, torch.nn.Module]:
     return {name: torch.nn.Identity() for name in NAMES}
 
 
-def test_cross_modal_coherence_counts_hits() -> None:
-    metric = CrossModalCoherence(NAMES, one_hot_classifiers())
-    expected: dict[str, list[float]] = {}
-    for size in (5, 3):
-        label = torch.randint(4, (size,))
-        generated = {name: torch.randn(3, size, 4) for name in NAMES}
+@pytest.mark.parametrize("num_samples", [1, 4])
+def test_cross_modal_coherence_counts_hits(num_samples: int) -> None:
+    """Shares, standard errors over items and shares by class, against NumPy."""
+    metric = CrossModalCoherence(NAMES, one_hot_classifiers(), num_samples, num_classes=4)
+    hits: dict[str, list[np.ndarray[Any, Any]]] = {}
+    labels = []
+    for size in (30, 11):
+        label = torch.randint(3, (size,))  # the fourth class has no item
+        generated = {name: torch.randn(num_samples, 3, size, 4) for name in NAMES}
         metric.update(generated, label)
-        hits = {name: (x.argmax(-1) == label).tolist() for name, x in generated.items()}
+        labels.append(label.numpy())
         for target, others in {"a": "bc", "b": "ac", "c": "ab"}.items():
+            hit = (generated[target].argmax(-1) == label).numpy()
             for k, source in enumerate([others[0], others[1], f"{others[0]}+{others[1]}"]):
-                expected.setdefault(f"coherence/{source}->{target}", []).extend(hits[target][k])
+                hits.setdefault(f"coherence/{source}->{target}", []).append(hit[:, k].mean(0))
+    by_item = {key: np.concatenate(parts) for key, parts in hits.items()}
+    directions = list(by_item)
+    by_item["coherence/mean"] = np.mean([by_item[key] for key in directions], 0)
+    for size in (1, 2):
+        keys = [key for key in directions if key.count("+") == size - 1]
+        by_item[f"coherence/mean/{size}"] = np.mean([by_item[key] for key in keys], 0)
+    for name in NAMES:
+        keys = [key for key in directions if key.endswith(name)]
+        by_item[f"coherence/mean->{name}"] = np.mean([by_item[key] for key in keys], 0)
+    classes = np.concatenate(labels)
+    expected = {}
+    for key, share in by_item.items():
+        expected[key] = share.mean()
+        expected[f"{key}/standard_error"] = share.std() / np.sqrt(len(share) - 1)
+        for c in range(3):
+            expected[f"{key}/class_{c}"] = share[classes == c].mean()
     result = {key: value.item() for key, value in metric.compute().items()}
-    means = {key: float(np.mean(hits)) for key, hits in expected.items()}
-    for key, value in means.items():
-        assert result[key] == pytest.approx(value)
-    assert result["coherence/mean"] == pytest.approx(np.mean(list(means.values())))
-    singles = [value for key, value in means.items() if "+" not in key]
-    assert result["coherence/mean/1"] == pytest.approx(np.mean(singles))
-    groups = {"coherence/mean", "coherence/mean/1", "coherence/mean/2"}
-    assert set(result) == {*means, *groups, *(f"coherence/mean->{name}" for name in NAMES)}
+    assert result == pytest.approx(expected, abs=1e-6)
+
+
+def test_one_item_has_no_standard_error() -> None:
+    metric = CrossModalCoherence(NAMES, one_hot_classifiers())
+    metric.update({name: torch.eye(4)[None, None, :1].repeat(1, 3, 1, 1) for name in NAMES},
+                  torch.tensor([0]))  # fmt: skip
+    joint = JointCoherence(NAMES, one_hot_classifiers())
+    joint.update({name: torch.eye(4)[:1] for name in NAMES})
+    likelihood = log_likelihood()
+    likelihood.update(torch.zeros(4, 3, 3, 1))
+    for made in (metric, joint, likelihood):
+        result = made.compute()
+        assert not any("standard_error" in key for key in result)
+        assert all(value.isfinite() for value in result.values())
 
 
 def test_joint_coherence_asks_all_to_agree() -> None:
     metric = JointCoherence(NAMES, one_hot_classifiers())
     eye = torch.eye(4)
     metric.update({"a": eye, "b": eye, "c": eye[[0, 1, 3, 2]]})
-    assert metric.compute()["coherence/joint"].item() == 0.5
+    result = metric.compute()
+    assert result["coherence/joint"].item() == 0.5
+    assert result["coherence/joint/standard_error"].item() == pytest.approx(0.5 / 3**0.5)
 
 
 def test_missing_classifier_is_named() -> None:
@@ -285,3 +367,57 @@ def test_classifiers_are_learned_once_and_frozen(data: DigitsDataModule, tmp_pat
 def test_classifiers_of_another_recipe_have_another_file() -> None:
     other = ModalityClassifiers({"image": MLPClassifier((1, 16, 16), 10)}, max_steps=3)
     assert other.path("root", "data") != classifiers().path("root", "data")
+
+
+def test_frechet_distances_equal_scipy() -> None:
+    """In the features of a classifier, means and covariances over all batches."""
+    metric, features = two_distances(), two_distances().features["a"]
+    batches = list(pictures())
+    with torch.no_grad():
+        for batch in batches:
+            metric.update(*batch)
+        real, generated, prior = (
+            np.concatenate([features(batch[k]["b"].flatten(0, -2)).numpy() for batch in batches])
+            for k in range(3)
+        )
+    result = metric.compute()
+    for key, made in (("frechet/a->b", generated), ("frechet/prior->b", prior)):
+        one, other = np.cov(real.T), np.cov(made.T)
+        root = sqrtm(one @ other).real
+        expected = ((real.mean(0) - made.mean(0)) ** 2).sum() + np.trace(one + other - 2 * root)
+        assert result[key].item() == pytest.approx(expected, rel=1e-4)
+    assert result["frechet/mean->b"] == result["frechet/a->b"]
+    with pytest.raises(ValueError, match="got a classifier without a linear layer, Identity, exp"):
+        ClassifierFeatures(torch.nn.Identity())
+
+
+def test_reconstruction_quality_by_hand() -> None:
+    metric = ReconstructionQuality(["a", "b"], {"a": (3, 12, 12), "b": (5,)})
+    real = {"a": torch.rand(8, 3, 12, 12), "b": torch.randn(8, 5)}
+    metric.update(
+        real,
+        {
+            "a": torch.stack([real["a"], real["a"] + 0.1]),
+            "b": torch.stack([real["b"] + 1, real["b"]]),
+        },
+    )
+    result = {key: value.item() for key, value in metric.compute().items()}
+    assert result.pop("psnr/a->a") == float("inf")
+    assert 0.5 < result.pop("ssim/a+b->a") < 1  # brighter, of the same structure
+    assert result == pytest.approx(
+        {"mse/a->a": 0, "ssim/a->a": 1, "mse/a+b->a": 0.01, "psnr/a+b->a": 20, "mse/b->b": 1,
+         "mse/a+b->b": 0}, abs=1e-5
+    )  # fmt: skip
+
+
+def test_inception_features_of_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network of published distances, of random weights as its own are not at hand."""
+    path = tmp_path / "weights.pth"
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.nn.Module, "load_state_dict", lambda *_: None)
+        torch.save({}, path)
+        network = InceptionFeatures(str(path)).network
+    torch.save(network.state_dict(), path)
+    features = InceptionFeatures(str(path))
+    with torch.no_grad():
+        assert features(torch.rand(2, 1, 28, 28)).shape == (2, 2048)

@@ -7,6 +7,7 @@ from mmvae_bary.callbacks.evaluation import (
     CoherenceCallback,
     LinearProbeCallback,
     LogLikelihoodCallback,
+    QualityCallback,
 )
 from mmvae_bary.callbacks.results import ResultsCallback
 from mmvae_bary.callbacks.samples import SampleGridCallback
@@ -18,6 +19,7 @@ __all__ = [
     "LinearProbeCallback",
     "LogLikelihoodCallback",
     "MetricCallback",
+    "QualityCallback",
     "ResultsCallback",
     "SampleGridCallback",
 ]

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class MetricCallback(Callback, ABC):
     """Feed torchmetrics from the encodings that validation and test steps return.
 
+    A subclass with ``in_validation = False`` judges in the test alone.
+
     Validation figures are logged as ``val/KEY``, test figures as ``KEY``. All draws are seeded by
     the batch, so that a figure depends on the weights and the data alone, and not on how many
     processes share the batches.
@@ -29,6 +31,8 @@ class MetricCallback(Callback, ABC):
     Args:
         seed: Seed of the draws.
     """
+
+    in_validation = True
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
@@ -63,7 +67,8 @@ class MetricCallback(Callback, ABC):
                 model.log(prefix + key, value.float(), sync_dist=True)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start(trainer, pl_module)
+        if self.in_validation:
+            self._start(trainer, pl_module)
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start(trainer, pl_module)
@@ -77,7 +82,8 @@ class MetricCallback(Callback, ABC):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._update(trainer, pl_module, outputs, batch, batch_idx)
+        if self.in_validation:
+            self._update(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_test_batch_end(
         self,
@@ -91,7 +97,8 @@ class MetricCallback(Callback, ABC):
         self._update(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._log(pl_module, "val/")
+        if self.in_validation:
+            self._log(pl_module, "val/")
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._log(pl_module, "")
@@ -122,15 +129,23 @@ def data_of(trainer: Trainer) -> MultimodalDataModule:
     return data
 
 
+def check_complete(batch: Batch) -> None:
+    """Refuse samples of which a modality is missing.
+
+    Raises:
+        ValueError: If the batch has a mask of what is present.
+    """
+    if batch.present is not None:
+        raise ValueError("a test: got a batch with missing modalities, expected complete samples")
+
+
 def label_of(batch: Batch) -> Tensor:
     """The labels of a batch of complete samples.
 
     Raises:
-        ValueError: If it has no labels, or a mask of missing modalities.
+        ValueError: If it has no labels, or a modality is missing.
     """
-    if batch.label is None or batch.present is not None:
-        raise ValueError(
-            "probe and coherence: got a batch without labels or with missing modalities, "
-            "expected complete samples with labels"
-        )
+    check_complete(batch)
+    if batch.label is None:
+        raise ValueError("probe and coherence: got a batch without labels, expected labels")
     return batch.label

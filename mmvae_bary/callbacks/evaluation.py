@@ -1,7 +1,8 @@
-"""Callbacks that judge the latent, what is generated from it, and its likelihood."""
+"""Callbacks that judge the latent, what is generated from it, its quality and its likelihood."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
@@ -9,26 +10,34 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
-from mmvae_bary.barycenters.subsets import powerset
-from mmvae_bary.callbacks.base import MetricCallback, data_of, label_of, measure_of
+from mmvae_bary.callbacks.base import (
+    MetricCallback,
+    check_complete,
+    data_of,
+    label_of,
+    measure_of,
+)
 from mmvae_bary.distributions import Mixture
 from mmvae_bary.estimators import grouped_across_items
 from mmvae_bary.metrics import (
     AttributeCoherence,
     AttributeProbe,
+    ClassifierFeatures,
     CrossModalCoherence,
+    FrechetDistance,
+    InceptionFeatures,
     JointCoherence,
     LinearProbe,
     LogLikelihood,
     ModalityClassifiers,
+    ReconstructionQuality,
+    is_picture,
 )
 from mmvae_bary.metrics.coherence import sources
 from mmvae_bary.metrics.linear_probe import Probe
 from mmvae_bary.model import Encoding, MultimodalVAE
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch.distributions import Distribution
     from torchmetrics import Metric
 
@@ -98,9 +107,10 @@ class LinearProbeCallback(MetricCallback):
 class CoherenceCallback(MetricCallback):
     """Cross-modal and joint coherence, judged by a classifier for each modality.
 
-    One z is drawn from q(z | x_S) for every item and subset S, every target outside S is decoded
-    from it, and the mean of p(x | z) is classified. Classifiers are trained on first use, kept
-    beside the data, and always judge in evaluation mode.
+    Latents are drawn from q(z | x_S) for every item and subset S, every target outside S is
+    decoded from them, and the mean of p(x | z) is classified. Classifiers are trained on first
+    use, kept beside the data, and always judge in evaluation mode. The test tells the coherence of
+    each class, or attribute, too.
 
     Args:
         classifiers: Modality name to a network from ``(N, *shape)`` to the logits of classes or
@@ -109,6 +119,10 @@ class CoherenceCallback(MetricCallback):
         gate: Score on the test set below which a classifier is called unfit to judge, one or by
             modality: the accuracy or, of attributes, the mean average precision.
         seed: Seed of the draws.
+        num_samples: Latents drawn for every item and subset, one in published tables.
+
+    Raises:
+        ValueError: If the gate is not one for each classifier, or ``num_samples`` below one.
     """
 
     def __init__(
@@ -117,8 +131,12 @@ class CoherenceCallback(MetricCallback):
         max_steps: int = 1000,
         gate: float | dict[str, float] = 0.9,
         seed: int = 0,
+        num_samples: int = 1,
     ) -> None:
         super().__init__(seed)
+        if num_samples < 1:
+            raise ValueError(f"got num_samples={num_samples}, expected at least 1")
+        self.num_samples = num_samples
         self.classifiers = ModalityClassifiers(classifiers, max_steps)
         self.gate = gate if isinstance(gate, dict) else dict.fromkeys(classifiers, gate)
         if set(self.gate) != set(classifiers):
@@ -194,27 +212,25 @@ class CoherenceCallback(MetricCallback):
         self.cross_modal: CrossModalCoherence | AttributeCoherence = (
             AttributeCoherence(model.names, networks, data.attributes)
             if data.attributes
-            else CrossModalCoherence(model.names, networks)
+            else CrossModalCoherence(
+                model.names,
+                networks,
+                self.num_samples,
+                data.num_classes if model.trainer.testing else None,
+            )
         )
         self.joint = JointCoherence(model.names, networks, data.attributes)
-        subsets = powerset(model.names)
-        self.source_rows = {
-            name: torch.tensor(
-                [subsets.index(subset) for subset in sources(model.names, name)],
-                device=model.device,
-            )
-            for name in model.names
-        }
+        self.source_rows = {name: source_rows(model, name) for name in model.names}
         return [self.cross_modal, self.joint]
 
     def update(self, model: MultimodalVAE, batch: Batch, encoding: Encoding) -> None:
-        z = model.conditionals(encoding).rsample()  # (K, B, D)
+        z = model.conditionals(encoding).rsample((self.num_samples,))  # (S, K, B, D)
         generated = {
-            name: model.decode_modality(name, z[rows]).mean
+            name: model.decode_modality(name, z[:, rows]).mean
             for name, rows in self.source_rows.items()
         }
         self.cross_modal.update(generated, label_of(batch))
-        self.joint.update(model.generate(num_samples=len(batch)))
+        self.joint.update(model.generate(num_samples=self.num_samples * len(batch)))
 
 
 class LogLikelihoodCallback(MetricCallback):
@@ -238,6 +254,8 @@ class LogLikelihoodCallback(MetricCallback):
     Raises:
         ValueError: If a number is below one or the proposal unknown.
     """
+
+    in_validation = False
 
     def __init__(
         self,
@@ -269,10 +287,7 @@ class LogLikelihoodCallback(MetricCallback):
         return metrics
 
     def update(self, model: MultimodalVAE, batch: Batch, encoding: Encoding) -> None:
-        if batch.present is not None:
-            raise ValueError(
-                "log-likelihood: got a batch with missing modalities, expected complete samples"
-            )
+        check_complete(batch)
         weights = model.log_weights(
             batch.inputs, encoding, self.num_samples, one_component=self.one_component
         )
@@ -296,8 +311,78 @@ class LogLikelihoodCallback(MetricCallback):
         if self.num_left > 0:
             self._update(trainer, pl_module, outputs, batch, batch_idx)
 
-    def on_validation_epoch_start(self, *args: Any, **kwargs: Any) -> None: ...
 
-    def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None: ...
+class QualityCallback(MetricCallback):
+    """Fréchet distances of what is generated, and errors of what is reconstructed, in the test.
 
-    def on_validation_epoch_end(self, *args: Any, **kwargs: Any) -> None: ...
+    Fréchet distances from the test set for every direction, and from the prior, in the features
+    of the classifiers that judge coherence; mean squared error, peak signal-to-noise ratio and
+    structural similarity of each modality reconstructed from itself and from all, text left out.
+
+    Args:
+        inception: File of Inception-v3's weights, ``pt_inception-2015-12-05-6726825d.pth`` of
+            torch-fidelity, whose features then judge pictures, as in published distances (FID).
+            Takes ``pip install 'mmvae-bary[fid]'``.
+        seed: Seed of the draws.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+
+    in_validation = False
+
+    def __init__(self, inception: str | None = None, seed: int = 0) -> None:
+        super().__init__(seed)
+        if inception is not None and not Path(inception).is_file():
+            raise FileNotFoundError(f"inception: got {inception!r}, expected a file of weights")
+        self.inception = inception
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse a configuration without classifiers before time is spent."""
+        if stage != "predict" and judges(trainer) is None:
+            raise ValueError(f"QualityCallback: got {NO_CLASSIFIERS}, expected one")
+
+    def start(self, data: MultimodalDataModule, model: MultimodalVAE) -> list[Metric]:
+        classifiers = judges(model.trainer)
+        assert classifiers is not None
+        features: dict[str, nn.Module] = {
+            name: ClassifierFeatures(classifiers.networks[name]) for name in model.names
+        }
+        shapes = {name: m.shape for name, m in model.modalities.items()}
+        if self.inception is not None:
+            pictures = [name for name, shape in shapes.items() if is_picture(shape)]
+            network = InceptionFeatures(self.inception).to(model.device)
+            features.update(dict.fromkeys(pictures, network))
+        self.source_rows = {name: source_rows(model, name) for name in model.names}
+        self.frechet = FrechetDistance(model.names, features)
+        judged = {name: shape for name, shape in shapes.items() if name not in data.alphabets}
+        self.reconstruction = ReconstructionQuality(model.names, judged)
+        return [self.frechet, self.reconstruction]
+
+    def update(self, model: MultimodalVAE, batch: Batch, encoding: Encoding) -> None:
+        check_complete(batch)
+        z = model.conditionals(encoding).rsample()  # (K, B, D)
+        generated, reconstructed = {}, {}
+        for place, name in enumerate(model.names):
+            generated[name] = model.decode_modality(name, z[self.source_rows[name]]).mean
+            given = z[[place, -1]]  # the modality alone, and all
+            private = encoding.private.get(name)
+            sample = None if private is None else private.rsample((2,))
+            reconstructed[name] = model.decode_modality(name, given, sample).mean
+        prior = model.generate(num_samples=len(batch))
+        self.frechet.update(batch.inputs, generated, prior)
+        self.reconstruction.update(batch.inputs, reconstructed)
+
+
+def judges(trainer: Trainer) -> ModalityClassifiers | None:
+    """The classifiers of a trainer's CoherenceCallback, or None where it has none."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, CoherenceCallback):
+            return callback.classifiers
+    return None
+
+
+def source_rows(model: MultimodalVAE, target: str) -> Tensor:
+    """Where the sources of a target stand among the model's subsets."""
+    rows = [model.subsets.index(subset) for subset in sources(model.names, target)]
+    return torch.tensor(rows, device=model.device)

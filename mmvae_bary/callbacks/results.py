@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from mmvae_bary.barycenters.subsets import powerset
 from mmvae_bary.callbacks.base import data_of, measure_of, run_folder
-from mmvae_bary.callbacks.evaluation import CoherenceCallback
+from mmvae_bary.callbacks.evaluation import judges
 from mmvae_bary.model import MultimodalVAE
 
 
@@ -80,10 +80,7 @@ class ResultsCallback(Callback):
 
     def _meta(self, trainer: Trainer, model: MultimodalVAE) -> dict[str, Any]:
         packages = ("mmvae-bary", "torch", "lightning", "torchmetrics")
-        data, scores = data_of(trainer), {}
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, CoherenceCallback):
-                scores = callback.classifiers.score
+        data, classifiers = data_of(trainer), judges(trainer)
         return {
             "model": type(model).__name__,
             "barycenter": re.sub(r"\s+|\(inner\): ", "", repr(model.barycenter)),
@@ -95,7 +92,7 @@ class ResultsCallback(Callback):
             "device": _device_name(model.device),
             "processes": trainer.world_size,
             "seconds": {stage: round(seconds, 1) for stage, seconds in self.seconds.items()},
-            f"classifier_{measure_of(data)}": scores,
+            f"classifier_{measure_of(data)}": classifiers.score if classifiers else {},
             "versions": {name: version(name) for name in packages}
             | {"python": platform.python_version()},
         }

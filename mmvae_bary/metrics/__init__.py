@@ -1,19 +1,31 @@
-"""Figures of merit as torchmetrics: linear probe, coherence and log-likelihoods."""
+"""Figures of merit as torchmetrics: linear probe, coherence, quality and log-likelihoods."""
 
 from mmvae_bary.metrics.average_precision import average_precision
 from mmvae_bary.metrics.classifiers import ModalityClassifiers
 from mmvae_bary.metrics.coherence import AttributeCoherence, CrossModalCoherence, JointCoherence
 from mmvae_bary.metrics.linear_probe import AttributeProbe, LinearProbe, logistic_regression
 from mmvae_bary.metrics.log_likelihood import LogLikelihood
+from mmvae_bary.metrics.quality import (
+    ClassifierFeatures,
+    FrechetDistance,
+    InceptionFeatures,
+    ReconstructionQuality,
+    is_picture,
+)
 
 __all__ = [
     "AttributeCoherence",
     "AttributeProbe",
+    "ClassifierFeatures",
     "CrossModalCoherence",
+    "FrechetDistance",
+    "InceptionFeatures",
     "JointCoherence",
     "LinearProbe",
     "LogLikelihood",
     "ModalityClassifiers",
+    "ReconstructionQuality",
     "average_precision",
+    "is_picture",
     "logistic_regression",
 ]

@@ -35,6 +35,8 @@ class CrossModalCoherence(Metric):
         modalities: The modalities' names, in the model's order.
         classifiers: Modality name to a function from ``(N, *shape)`` to class logits ``(N, C)``.
             Modules among them must be in evaluation mode, on the device of the samples.
+        num_samples: Samples generated from each item and subset.
+        num_classes: Number of classes, to tell the share for each class too; not told if None.
 
     Raises:
         ValueError: If there are fewer than two modalities or one has no classifier.
@@ -44,8 +46,8 @@ class CrossModalCoherence(Metric):
 
     Example:
         >>> metric = CrossModalCoherence(["a", "b"], {"a": lambda x: x, "b": lambda x: x})
-        >>> digits = torch.eye(3)  # samples that are their own logits
-        >>> metric.update({"a": digits[None], "b": digits.roll(1, 0)[None]}, torch.arange(3))
+        >>> digits = torch.eye(3)[None, None]  # samples that are their own logits
+        >>> metric.update({"a": digits, "b": digits.roll(1, -1)}, torch.arange(3))
         >>> metric.compute()["coherence/b->a"], metric.compute()["coherence/a->b"]
         (tensor(1.), tensor(0.))
     """
@@ -53,51 +55,82 @@ class CrossModalCoherence(Metric):
     full_state_update = False
     higher_is_better = True
 
-    total: Tensor
+    group: Tensor
+    row: Tensor
+    correct: Tensor
+    squares: Tensor
+    items: Tensor
 
     def __init__(
-        self, modalities: Sequence[str], classifiers: Mapping[str, Callable[[Tensor], Tensor]]
+        self,
+        modalities: Sequence[str],
+        classifiers: Mapping[str, Callable[[Tensor], Tensor]],
+        num_samples: int = 1,
+        num_classes: int | None = None,
     ) -> None:
         super().__init__()
         self.modalities = tuple(modalities)
         self.classifiers = _classifiers(self.modalities, classifiers)
-        for name in self.modalities:
-            zeros = torch.zeros(len(sources(self.modalities, name)), dtype=torch.long)
-            self.add_state(f"correct_{name}", zeros, dist_reduce_fx="sum")
-        self.add_state("total", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        self.num_samples = num_samples
+        self.num_classes = num_classes
+        self.groups = _groups(self.modalities)
+        pairs = [(g, row) for g, rows in enumerate(self.groups.values()) for row in rows]
+        self.register_buffer("group", torch.tensor([g for g, _ in pairs]), persistent=False)
+        self.register_buffer("row", torch.tensor([row for _, row in pairs]), persistent=False)
+        groups, classes = len(self.groups), num_classes or 1
+        # counts, so that no figure depends on the order of batches or processes
+        for name, shape in (
+            ("correct", (groups, classes)),
+            ("squares", (groups,)),
+            ("items", (classes,)),
+        ):
+            self.add_state(name, torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, generated: Mapping[str, Tensor], label: Tensor) -> None:
         """Classify a batch.
 
         Args:
-            generated: Target name to samples of shape ``(K, B, *shape)``, generated from its K
-                :func:`sources`, in their order.
+            generated: Target name to samples of shape ``(S, K, B, *shape)``, S of each item from
+                its K :func:`sources`, in their order.
             label: True classes of shape ``(B,)``.
         """
+        hits = []
         for name in self.modalities:
             samples = generated[name]
-            logits = self.classifiers[name](samples.flatten(0, 1))
-            hits = logits.argmax(-1).unflatten(0, samples.shape[:2]) == label
-            setattr(self, f"correct_{name}", getattr(self, f"correct_{name}") + hits.sum(-1))
-        self.total += len(label)
+            logits = self.classifiers[name](samples.flatten(0, 2))
+            found = logits.argmax(-1).unflatten(0, samples.shape[:3]) == label
+            hits.append(found.sum(0))
+        directions = torch.cat(hits)  # (R, B), each from 0 to S
+        counts = directions.new_zeros(len(self.groups), len(label))
+        counts = counts.index_add(0, self.group, directions[self.row])
+        place = label if self.num_classes else torch.zeros_like(label)
+        self.correct = self.correct.index_add(1, place, counts)
+        self.squares = self.squares + counts.square().sum(-1)
+        self.items = self.items.index_add(0, place, torch.ones_like(place))
 
     def compute(self) -> dict[str, Tensor]:
         """Coherences from 0 to 1 by ``coherence/SOURCES->TARGET``, and their means.
 
         ``coherence/mean`` is the mean over all directions, ``coherence/mean/2`` the mean over
-        those from two inputs, ``coherence/mean->TARGET`` the mean over those to one target.
+        those from two inputs, ``coherence/mean->TARGET`` the mean over those to one target. Below
+        each its ``standard_error``, from the spread over items, where there are two or more, and
+        ``class_C``, the share for the items of a class.
         """
-        shares = {
-            (subset, target): share
-            for target in self.modalities
-            for subset, share in zip(
-                sources(self.modalities, target),
-                (getattr(self, f"correct_{target}") / self.total).unbind(),
-                strict=True,
-            )
-        }
-        result = {_key(*direction): share for direction, share in shares.items()}
-        return result | _means(shares)
+        size = torch.bincount(self.group) * self.num_samples  # trials for an item
+        total = self.items.sum()
+        share = self.correct.sum(-1) / (total * size)
+        variance = self.squares / (total * size.square()) - share.square()
+        error = (variance.clamp(min=0) / (total - 1)).sqrt()
+        by_class = self.correct / (self.items * size.unsqueeze(-1))
+        result = {}
+        for place, key in enumerate(self.groups):
+            result[key] = share[place]
+            if total > 1:
+                result[f"{key}/standard_error"] = error[place]
+            if self.num_classes:
+                known = {f"{key}/class_{c}": x for c, x in enumerate(by_class[place].unbind())}
+                result.update({name: x for name, x in known.items() if not x.isnan()})
+        return result
 
 
 class AttributeCoherence(Metric):
@@ -141,34 +174,37 @@ class AttributeCoherence(Metric):
         """Classify a batch.
 
         Args:
-            generated: Target name to samples of shape ``(K, B, *shape)``, generated from its K
-                :func:`sources`, in their order.
+            generated: Target name to samples of shape ``(S, K, B, *shape)``, S of each item from
+                its K :func:`sources`, in their order.
             label: Zeros and ones of shape ``(B, A)``.
         """
         for name in self.modalities:
             samples = generated[name]
-            logits = self.classifiers[name](samples.flatten(0, 1)).unflatten(0, samples.shape[:2])
-            getattr(self, f"scores_{name}").append(logits.transpose(0, 1))
-        self.label.append(label)
+            logits = self.classifiers[name](samples.flatten(0, 2)).unflatten(0, samples.shape[:3])
+            getattr(self, f"scores_{name}").append(logits.transpose(1, 2).flatten(0, 1))
+            num_samples = len(samples)
+        self.label.append(label.repeat(num_samples, 1))
 
     def compute(self) -> dict[str, Tensor]:
         """Average precisions from 0 to 1 by ``coherence/SOURCES->TARGET``, and their means.
 
         Each is the mean over the attributes, which follow by ``SOURCES->TARGET/ATTRIBUTE``, those
-        left out that no sample has; means as in :class:`CrossModalCoherence`. What random scores
-        reach is ``coherence/chance``, the mean over ``coherence/chance/ATTRIBUTE``, which is the
-        share of samples that have it.
+        left out that no sample has; means as in :class:`CrossModalCoherence`. A precision is one
+        of all samples together and has no standard error over them. What random scores reach is
+        ``coherence/chance``, the mean over ``coherence/chance/ATTRIBUTE``, which is the share of
+        samples that have it.
         """
         label = dim_zero_cat(self.label)
         result = dict(by_attribute("coherence/chance", self.attributes, chance(label)))
-        means = {}
-        for target in self.modalities:
-            scores = dim_zero_cat(getattr(self, f"scores_{target}")).unbind(1)
-            for subset, logits in zip(sources(self.modalities, target), scores, strict=True):
-                key = _key(subset, target)
-                result.update(by_attribute(key, self.attributes, average_precision(logits, label)))
-                means[subset, target] = result[key]
-        return result | _means(means)
+        logits = [
+            scores
+            for target in self.modalities
+            for scores in dim_zero_cat(getattr(self, f"scores_{target}")).unbind(1)
+        ]
+        precision = torch.stack([average_precision(scores, label) for scores in logits])  # (R, A)
+        for key, rows in _groups(self.modalities).items():
+            result.update(by_attribute(key, self.attributes, precision[rows].mean(0)))
+        return result
 
 
 class JointCoherence(Metric):
@@ -194,6 +230,7 @@ class JointCoherence(Metric):
     higher_is_better = True
 
     correct: Tensor
+    squares: Tensor
     total: Tensor
 
     def __init__(
@@ -205,37 +242,51 @@ class JointCoherence(Metric):
         super().__init__()
         self.classifiers = _classifiers(modalities, classifiers)
         self.attributes = tuple(attributes)
-        zeros = torch.zeros(len(self.attributes) or (), dtype=torch.long)
-        self.add_state("correct", zeros, dist_reduce_fx="sum")
-        self.add_state("total", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        for name, shape in (
+            ("correct", (len(self.attributes) or 1,)),
+            ("squares", ()),
+            ("total", ()),
+        ):
+            self.add_state(name, torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, generated: Mapping[str, Tensor]) -> None:
         """Classify joint samples: modality name to ``(N, *shape)``, row n from one latent."""
         logits = [classify(generated[name]) for name, classify in self.classifiers.items()]
-        decisions = torch.stack([x > 0 if self.attributes else x.argmax(-1) for x in logits])
-        self.correct += (decisions == decisions[0]).all(0).sum(0)
-        self.total += decisions.shape[1]
+        decisions = [x > 0 if self.attributes else x.argmax(-1, keepdim=True) for x in logits]
+        agreed = torch.stack([x == decisions[0] for x in decisions]).all(0)  # (N, A or 1)
+        self.correct += agreed.sum(0)
+        self.squares += agreed.sum(1).square().sum()
+        self.total += len(agreed)
 
     def compute(self) -> dict[str, Tensor]:
-        """The share, from 0 to 1, as ``coherence/joint``; each attribute's as a key below."""
-        share = self.correct / self.total
+        """The share, from 0 to 1, as ``coherence/joint``; each attribute's as a key below.
+
+        And its ``standard_error``, from the spread over samples, where there are two or more.
+        """
+        shares = self.correct / self.total
+        result = {"coherence/joint": (mean := shares.mean())}
+        if self.total > 1:
+            variance = self.squares / (self.total * len(shares) ** 2) - mean.square()
+            error = (variance.clamp(min=0) / (self.total - 1)).sqrt()
+            result["coherence/joint/standard_error"] = error
         if self.attributes:
-            return dict(by_attribute("coherence/joint", self.attributes, share))
-        return {"coherence/joint": share}
+            result.update(by_attribute("coherence/joint", self.attributes, shares))
+        return result
 
 
-def _key(subset: tuple[str, ...], target: str) -> str:
-    return f"coherence/{'+'.join(subset)}->{target}"
+def _groups(modalities: Sequence[str]) -> dict[str, list[int]]:
+    """What is told: a figure's key to the directions that it is the mean of.
 
-
-def _means(directions: Mapping[tuple[tuple[str, ...], str], Tensor]) -> dict[str, Tensor]:
-    """The means over all directions, over those of so many inputs, and over those to a target."""
-    groups: dict[str, list[Tensor]] = {"coherence/mean": []}
-    for (subset, target), value in directions.items():
-        groups["coherence/mean"].append(value)
-        groups.setdefault(f"coherence/mean/{len(subset)}", []).append(value)
-        groups.setdefault(f"coherence/mean->{target}", []).append(value)
-    return {key: torch.stack(values).mean() for key, values in groups.items()}
+    Each direction by itself, all of them, those of so many inputs, and those to a target. They are
+    counted target by target, each from its :func:`sources`.
+    """
+    directions = [(subset, name) for name in modalities for subset in sources(modalities, name)]
+    groups = {f"coherence/{'+'.join(s)}->{name}": [r] for r, (s, name) in enumerate(directions)}
+    groups["coherence/mean"] = list(range(len(directions)))
+    for row, (subset, target) in enumerate(directions):
+        groups.setdefault(f"coherence/mean/{len(subset)}", []).append(row)
+        groups.setdefault(f"coherence/mean->{target}", []).append(row)
+    return groups
 
 
 def _classifiers(

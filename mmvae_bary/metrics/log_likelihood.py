@@ -73,8 +73,8 @@ class LogLikelihood(Metric):
 
         ``log_likelihood/SUBSET`` of all modalities jointly and ``log_likelihood/SUBSET->MODALITY``
         of one, with z drawn given the subset; below each its ``standard_error``, from the spread
-        over items, and its ``effective_sample_size``, a mean over items. ``log_likelihood/mean``
-        is the mean over subsets of the joint.
+        over items, where there are two or more, and its ``effective_sample_size``, a mean over
+        items. ``log_likelihood/mean`` is the mean over subsets of the joint.
         """
         count, (value, size), (squares, _) = self.moments
         error = (squares / (count[0] - 1) / count[0]).sqrt()
@@ -83,7 +83,8 @@ class LogLikelihood(Metric):
             for column, target in enumerate(self.targets):
                 key = f"{self.prefix}/{'+'.join(subset)}{target}"
                 result[key] = value[row, column]
-                result[f"{key}/standard_error"] = error[row, column]
+                if count[0, row, column] > 1:
+                    result[f"{key}/standard_error"] = error[row, column]
                 result[f"{key}/effective_sample_size"] = size[row, column]
         return {**result, f"{self.prefix}/mean": value[:, 0].mean()}
 

@@ -1,0 +1,241 @@
+"""How close generated samples and reconstructions are to the data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanSquaredError, Metric
+from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
+from torchmetrics.image.fid import FrechetInceptionDistance, NoTrainInceptionV3
+
+from mmvae_bary.metrics.coherence import sources
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+INCEPTION_FEATURES = 2048
+SSIM_WINDOW = 11  # pixels
+
+
+class ClassifierFeatures(nn.Module):
+    """What a classifier makes of a sample before its last linear layer.
+
+    Args:
+        classifier: From ``(N, *shape)`` to logits, with an ``nn.Linear`` at its end.
+
+    Raises:
+        ValueError: If there is none.
+
+    Example:
+        >>> classifier = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> features = ClassifierFeatures(classifier)
+        >>> features.num_features, features(torch.ones(5, 4)).shape
+        (3, torch.Size([5, 3]))
+    """
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        layers = [layer for layer in classifier.modules() if isinstance(layer, nn.Linear)]
+        if not layers:
+            raise ValueError(
+                f"got a classifier without a linear layer, {type(classifier).__name__}, expected "
+                "one that ends with nn.Linear: what goes into it are the features"
+            )
+        self.classifier = classifier
+        self.last = layers[-1]
+        self.num_features = self.last.in_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From samples ``(N, *shape)`` to features ``(N, num_features)``."""
+        seen: list[Tensor] = []
+        handle = self.last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        try:
+            self.classifier(x)
+        finally:
+            handle.remove()
+        return seen[-1].flatten(1)
+
+
+class InceptionFeatures(nn.Module):
+    """The features of Inception-v3 that published Fréchet inception distances (FID) are of.
+
+    Args:
+        weights: File of the network's weights as they were ported from TensorFlow,
+            ``pt_inception-2015-12-05-6726825d.pth`` of torch-fidelity, which must be installed.
+    """
+
+    num_features = INCEPTION_FEATURES
+
+    def __init__(self, weights: str) -> None:
+        super().__init__()
+        self.network = NoTrainInceptionV3(
+            "inception-v3-compat", [str(INCEPTION_FEATURES)], weights
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From pictures in [0, 1], ``(N, 1 or 3, H, W)``, to features ``(N, 2048)``."""
+        pixels = (x.clamp(0, 1) * 255).round().byte()
+        features: Tensor = self.network(pixels.expand(-1, 3, -1, -1))
+        return features.flatten(1)
+
+
+class FrechetDistance(Metric):
+    r"""Fréchet distance between real and generated samples, in the features of a network.
+
+    .. math::
+        d^2 = |\mu_1 - \mu_2|^2
+            + \mathrm{tr} (\Sigma_1 + \Sigma_2 - 2 (\Sigma_1 \Sigma_2)^{1/2})
+
+    The squared 2-Wasserstein distance of the Gaussians that have the features' moments. It falls
+    with the number of samples, and is of one kind of features only: compare models judged alike.
+
+    Args:
+        modalities: The modalities' names, in the model's order.
+        features: Modality name to a module from ``(N, *shape)`` to ``(N, num_features)``, in
+            evaluation mode, that has the attribute ``num_features``.
+
+    References:
+        Heusel et al., GANs Trained by a Two Time-Scale Update Rule, NeurIPS 2017.
+    """
+
+    full_state_update = False
+    higher_is_better = False
+
+    def __init__(self, modalities: Sequence[str], features: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.features = {name: features[name] for name in modalities}
+        self.directions = {
+            name: ["+".join(subset) for subset in sources(modalities, name)] for name in modalities
+        }
+        self.distances = nn.ModuleList(
+            _frechet(features[name]) for name in modalities for _ in self._sources(name)
+        )
+
+    def update(
+        self,
+        real: Mapping[str, Tensor],
+        generated: Mapping[str, Tensor],
+        prior: Mapping[str, Tensor],
+    ) -> None:
+        """Add a batch.
+
+        Args:
+            real: Modality name to real samples of shape ``(B, *shape)``.
+            generated: Modality name to samples of shape ``(K, B, *shape)``, generated from its K
+                :func:`~mmvae_bary.metrics.coherence.sources`, in their order.
+            prior: Modality name to samples of shape ``(B, *shape)``, generated from the prior.
+        """
+        distances = iter(self.distances)
+        for name, extract in self.features.items():
+            truth = extract(real[name])
+            made = torch.cat([generated[name], prior[name].unsqueeze(0)])
+            found = extract(made.flatten(0, 1)).unflatten(0, made.shape[:2])
+            for row in found:
+                distance: Any = next(distances)
+                distance.update(truth, real=True)
+                distance.update(row, real=False)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Distances by ``frechet/SOURCES->TARGET`` and ``frechet/prior->TARGET``, and means.
+
+        ``frechet/mean->TARGET`` is the mean over sources, the prior left out. There is none over
+        targets, whose features have scales of their own.
+        """
+        distances = iter(self.distances)
+        result: dict[str, Tensor] = {}
+        for name in self.features:
+            found = {
+                f"frechet/{s}->{name}": _computed(next(distances)) for s in self._sources(name)
+            }
+            *given, _ = found.values()
+            result |= {**found, f"frechet/mean->{name}": torch.stack(given).mean()}
+        return result
+
+    def _sources(self, name: str) -> list[str]:
+        return [*self.directions[name], "prior"]
+
+
+class ReconstructionQuality(Metric):
+    """Mean squared error, peak signal-to-noise ratio and structural similarity of reconstructions.
+
+    Of each modality given itself, and given all. The last two are for pictures alone: shape
+    ``(1 or 3, H, W)`` of 11 pixels or more a side, in [0, 1].
+
+    Args:
+        modalities: The modalities' names, in the model's order.
+        shapes: Name of a modality to judge to the shape of a sample.
+
+    References:
+        Wang et al., Image quality assessment: from error visibility to structural similarity,
+        IEEE Transactions on Image Processing, 2004.
+    """
+
+    full_state_update = False
+
+    def __init__(self, modalities: Sequence[str], shapes: Mapping[str, Sequence[int]]) -> None:
+        super().__init__()
+        self.all = "+".join(modalities)
+        self.names = tuple(shapes)
+        self.measures = nn.ModuleDict(
+            {
+                name: nn.ModuleList(nn.ModuleDict(_measures(shape)) for _ in range(2))
+                for name, shape in shapes.items()
+            }
+        )
+
+    def update(self, real: Mapping[str, Tensor], reconstructed: Mapping[str, Tensor]) -> None:
+        """Add a batch.
+
+        Args:
+            real: Modality name to samples of shape ``(B, *shape)``.
+            reconstructed: Modality name to samples of shape ``(2, B, *shape)``: reconstructed from
+                the modality itself, and from all.
+        """
+        for name in self.names:
+            for row, measures in enumerate(self._measures(name)):
+                for measure in measures.values():
+                    measure.update(reconstructed[name][row].contiguous(), real[name])
+
+    def compute(self) -> dict[str, Tensor]:
+        """Figures by ``mse/SOURCES->TARGET``, ``psnr/...`` in decibels and ``ssim/...``.
+
+        The error is a mean over variables and items; the ratio is that of the mean error.
+        """
+        result = {}
+        for name in self.names:
+            for given, measures in zip((name, self.all), self._measures(name), strict=True):
+                for key, measure in measures.items():
+                    result[f"{key}/{given}->{name}"] = _computed(measure)
+        return result
+
+    def _measures(self, name: str) -> Any:
+        return self.measures[name]
+
+
+def is_picture(shape: Sequence[int]) -> bool:
+    """Whether samples of a shape are pictures: one or three channels, height and width."""
+    return len(shape) == 3 and shape[0] in {1, 3}
+
+
+def _frechet(features: nn.Module) -> FrechetInceptionDistance:
+    # what is fed are features already, found once for all distances
+    identity = nn.Identity()
+    identity.num_features = features.num_features
+    distance = FrechetInceptionDistance(identity)
+    distance.orig_dtype = torch.float32  # else unknown to a process that no batch came to
+    return distance
+
+
+def _measures(shape: Sequence[int]) -> dict[str, Metric]:
+    measures: dict[str, Metric] = {"mse": MeanSquaredError()}
+    if is_picture(shape) and min(shape[1:]) >= SSIM_WINDOW:
+        measures["psnr"] = PeakSignalNoiseRatio(data_range=1.0)
+        measures["ssim"] = StructuralSimilarityIndexMeasure(data_range=1.0)
+    return measures
+
+
+def _computed(measure: Any) -> Tensor:
+    value: Tensor = measure.compute()
+    return value
