@@ -18,6 +18,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, NoReturn
 
+from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException as LightningError
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -93,10 +94,23 @@ class MultimodalCLI(LightningCLI):
             raise FileNotFoundError(f"ckpt_path: got {str(path)!r}, expected a checkpoint file")
         if self.subcommand == "test":
             self.config["test"].verbose = False
+        _group(self.config[self.subcommand])
 
     def after_fit(self) -> None:
         """Judge the weights that training ended with."""
         self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
+
+
+def _group(config: Namespace) -> None:
+    """Group runs on Weights & Biases by benchmark, model and seed, unless told otherwise."""
+    model, data = (config[key].class_path.rpartition(".")[2] for key in ("model", "data"))
+    loggers = config.trainer.logger
+    for logger in loggers if isinstance(loggers, list) else []:
+        if logger.class_path.endswith("WandbLogger"):
+            benchmark = data.removesuffix("DataModule")
+            own = {"group": benchmark, "job_type": model, "tags": [benchmark, model]}
+            logger.dict_kwargs = {**own, **logger.get("dict_kwargs", {})}
+            logger.init_args.name = logger.init_args.name or f"{model} {config.seed_everything}"
 
 
 def main(args: list[str] | None = None) -> None:

@@ -8,6 +8,7 @@ import shlex
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,8 @@ BENCHMARKS = sorted(
     for path in (files("mmvae_bary") / "configs").iterdir()
     if path.name.removesuffix(".yaml") not in OVERLAYS
 )
-OWN = ("--model", "--seed_everything", "--ckpt_path", "--trainer.logger")
+OWN = ("--model", "--model.class_path", "--seed_everything", "--ckpt_path", "--trainer.logger")
+CONFIG_OPTIONS = ("--config", "-c")
 # Of an attempt that was stopped, kept when the next one begins; Lightning wants them gone
 KEPT = ("config.yaml", "metrics.csv", "log.txt")
 LOCK = "run.lock"
@@ -38,7 +40,7 @@ class Plan:
         folder: Where it goes.
         config: The configuration, as ``mmvae fit`` takes it.
         options: Further arguments of ``mmvae fit``.
-        digest: What the configuration says, hashed.
+        digest: What the configuration and those among the options say, hashed.
     """
 
     model: str
@@ -66,10 +68,10 @@ class Plan:
     def finished(self) -> bool:
         """Whether the run is there and whole."""
         try:
-            read_run(self.folder)
+            meta = read_run(self.folder).meta
         except ValueError:
             return False
-        return True
+        return (meta["model"], meta["seed"]) == (_name(self.model), self.seed)
 
     def check(self) -> None:
         """Refuse a folder with something else in it.
@@ -146,11 +148,12 @@ def plan_runs(
     Raises:
         ValueError: If one of them is not what it should be.
     """
-    config, text = _find(benchmark)
+    config = _find(benchmark)
     for option in options:
         if option.partition("=")[0] in OWN or option.startswith(f"{OWN[-1]}."):
             raise ValueError(f"got {option}, which differs by run, expected --models and --seeds")
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    said = [_text(name) for name in (config, *_overlays(options))]
+    digest = hashlib.sha256("".join(said).encode()).hexdigest()[:12]
     root = folder / Path(benchmark).stem
     return [
         Plan(model, seed, root / _name(model) / f"seed_{seed}", config,
@@ -160,18 +163,32 @@ def plan_runs(
     ]  # fmt: skip
 
 
-def _find(benchmark: str) -> tuple[str, str]:
-    """The configuration as ``mmvae fit`` takes it, and what it says."""
+def _find(benchmark: str) -> str:
+    """The configuration as ``mmvae fit`` takes it."""
     if Path(benchmark).is_file():
-        return benchmark, Path(benchmark).read_text(encoding="utf-8")
+        return benchmark
     stem = benchmark.removesuffix(".yaml")
     if stem not in BENCHMARKS:
         raise ValueError(
             f"got benchmark {benchmark!r}, which is no file here, expected one or one of "
             f"{', '.join(BENCHMARKS)}"
         )
-    name = f"{stem}.yaml"
-    return name, (files("mmvae_bary") / "configs" / name).read_text(encoding="utf-8")
+    return f"{stem}.yaml"
+
+
+def _overlays(options: Sequence[str]) -> list[str]:
+    """The configurations among the arguments of ``mmvae fit``."""
+    named = [name for option, name in pairwise(options) if option in CONFIG_OPTIONS]
+    parts = [option.partition("=") for option in options]
+    return named + [name for option, equals, name in parts if equals and option in CONFIG_OPTIONS]
+
+
+def _text(config: str) -> str:
+    packaged = files("mmvae_bary") / "configs" / config
+    path = Path(config) if Path(config).is_file() else packaged
+    if not path.is_file():
+        raise ValueError(f"--config: got {config!r}, which is no file here and not packaged")
+    return path.read_text(encoding="utf-8")
 
 
 def _models(models: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Pictures of samples and of figures over steps or inputs, drawn by matplotlib."""
+"""Pictures of samples and of figures over steps, inputs or classes, drawn by matplotlib."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
     from matplotlib.artist import Artist
@@ -29,6 +29,7 @@ PADDING = " *"  # around a text
 # Of Okabe and Ito: told apart by the colour-blind too, on white and on black
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 PANEL = (4.0, 3.0)  # inches
+DOT_LINE = 0.17  # inches, of a category
 
 
 class Line(NamedTuple):
@@ -81,7 +82,7 @@ def sample_grid(
 def line_panels(
     panels: Mapping[str, Mapping[str, Sequence[Line]]], xlabel: str, ink: str = "black"
 ) -> Figure:
-    """Draw panels side by side, three in a row, that share a legend.
+    """Draw panels of lines side by side, three in a row, that share a legend.
 
     Args:
         panels: Title of a panel to its lines by label; lines of one label have one colour.
@@ -91,21 +92,67 @@ def line_panels(
     Returns:
         A figure that owns no window and needs no display.
     """
+
+    def draw(axes: Axes, label: str, colour: str) -> list[Artist]:
+        lines = panels[str(axes.get_label())].get(label, [])
+        return [_draw(axes, line, colour) for line in lines]
+
+    figure = _panels(panels, PANEL, ink, draw)
+    for axes in figure.axes:
+        axes.set_xlabel(xlabel, color=ink)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def dot_panels(
+    panels: Mapping[str, Mapping[str, Mapping[str, float]]], ink: str = "black"
+) -> Figure:
+    """Draw panels of dots side by side, three in a row, that share a legend.
+
+    Args:
+        panels: Title of a panel to label to the value of each category. A category has a line of
+            its own, from the top in the order of the first label's.
+        ink: As in :func:`line_panels`.
+
+    Returns:
+        A figure that owns no window and needs no display.
+    """
+
+    def draw(axes: Axes, label: str, colour: str) -> list[Artist]:
+        values = panels[str(axes.get_label())].get(label, {})
+        return [axes.scatter(list(values.values()), list(values), s=16, color=colour)]
+
+    most = max(len(values) for panel in panels.values() for values in panel.values())
+    figure = _panels(panels, (PANEL[0], DOT_LINE * most + 0.6), ink, draw)
+    for axes in figure.axes:
+        axes.invert_yaxis()
+    return figure
+
+
+def _panels(
+    panels: Mapping[str, Mapping[str, object]],
+    size: tuple[float, float],
+    ink: str,
+    draw: Callable[[Axes, str, str], Sequence[Artist]],
+) -> Figure:
+    """Panels on a grid; ``draw`` draws a label's part on axes that have the panel's title."""
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
-    size = (PANEL[0] * columns, PANEL[1] * rows + 0.3)
-    figure = Figure(figsize=size, layout="constrained", facecolor="none")
-    labels = list(dict.fromkeys(label for lines in panels.values() for label in lines))
+    width, height = size
+    figure = Figure(
+        figsize=(width * columns, height * rows + 0.3), layout="constrained", facecolor="none"
+    )
+    labels = list(dict.fromkeys(label for parts in panels.values() for label in parts))
     colours = {label: COLOURS[place % len(COLOURS)] for place, label in enumerate(labels)}
     handles: dict[str, Artist] = {}
     cells = figure.subplots(rows, columns, squeeze=False).flat
-    for axes, (title, lines) in zip(cells, panels.items(), strict=False):
+    for axes, title in zip(cells, panels, strict=False):
         axes.set_title(_plain(title), color=ink, fontsize=11)
-        axes.set_xlabel(xlabel, color=ink)
+        axes.set_label(title)
         _plain_axes(axes, ink)
-        for label, several in lines.items():
-            for line in several:
-                handles[label] = _draw(axes, line, colours[label])
+        for label, colour in colours.items():
+            for artist in draw(axes, label, colour):
+                handles[label] = artist
     for axes in list(figure.axes)[len(panels) :]:
         axes.remove()
     figure.legend(
@@ -130,7 +177,6 @@ def _draw(axes: Axes, line: Line, colour: str) -> Artist:
 
 def _plain_axes(axes: Axes, ink: str) -> None:
     axes.set_facecolor("none")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.tick_params(colors=ink, labelsize=9)
     axes.grid(color=ink, alpha=0.12)
     axes.spines[["top", "right"]].set_visible(False)

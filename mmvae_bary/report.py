@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -11,18 +12,22 @@ from urllib.parse import quote
 import numpy as np
 import yaml
 
+from mmvae_bary.barycenters.subsets import powerset
 from mmvae_bary.metrics.coherence import sources
 from mmvae_bary.pages import Picture, Report, Words, latex, markdown, page, values
-from mmvae_bary.plotting import Line, line_panels
+from mmvae_bary.plotting import Line, dot_panels, line_panels
 from mmvae_bary.runs import Run, by_model, read_run, remarks
 from mmvae_bary.tables import MOST_MODALITIES, Results, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from matplotlib.figure import Figure
 
     Models = Mapping[str, Sequence[Run]]
 
 CURVE = "train/"
+CHANCE = "coherence/chance/"
 POINTS = 200  # of a training curve, each the mean of what was logged around it
 INKS = ("#1c1e21", "#e6e8ea")  # on white and on black paper
 
@@ -69,9 +74,12 @@ def gather(models: Models, command: str, title: str | None, notes: Sequence[str]
     results = Results(first.names, first.measure, data, figures)
     tables, by_inputs = results.tables(), results.by_inputs()
     many = len(first.names) > MOST_MODALITIES
-    pictures = {"By number of inputs": _by_inputs(by_inputs)} if many and by_inputs else {}
-    if training := _training(models):
-        pictures["Training"] = training
+    found = {
+        "By number of inputs": _by_inputs(by_inputs) if many and by_inputs else None,
+        "By attribute": _by_attribute(models),
+        "By class": _by_class(models),
+        "Training": _training(models),
+    }
     return Report(
         title=title or data.removesuffix("DataModule"),
         summary=_summary(models),
@@ -79,7 +87,7 @@ def gather(models: Models, command: str, title: str | None, notes: Sequence[str]
         remarks=[*notes, *remarks(models)],
         tables=tables,
         everything=[*results.by_subset(), *(by_inputs if many else [])],
-        pictures=pictures,
+        pictures={title: picture for title, picture in found.items() if picture},
         grids={label: grids for label, group in models.items() if (grids := _grids(group[0]))},
         facts=_facts(models),
         settings={label: _settings(group[0]) for label, group in models.items()},
@@ -111,6 +119,52 @@ def _by_inputs(tables: Sequence[Table]) -> Picture:
     return _picture(panels, "number of inputs")
 
 
+def _by_attribute(models: Models) -> Picture | None:
+    """S10 and S11 of the paper: each attribute's average precision, the frequent ones first."""
+    run = next(iter(models.values()))[0]
+    rates = {
+        key.removeprefix(CHANCE): rate
+        for key, rate in run.figures.items()
+        if key.startswith(CHANCE)
+    }
+    order = sorted(rates, key=lambda name: -rates[name])
+    subsets = ["+".join(subset) for subset in powerset(run.names)]
+    wanted = {f"probe, {subset}": f"probe/{run.measure}/{subset}" for subset in subsets}
+    for target in run.names:
+        for source in map("+".join, sources(run.names, target)):
+            wanted[f"coherence, {source} → {target}"] = f"coherence/{source}->{target}"
+    chance = {"chance": {name: rates[name] for name in order}}
+    panels = {
+        title: {**_means_below(models, f"{key}/", order), **chance}
+        for title, key in wanted.items()
+    }
+    return _dots(panels) if order else None
+
+
+def _by_class(models: Models) -> Picture | None:
+    """Coherence towards each modality, by the class of the source."""
+    run = next(iter(models.values()))[0]
+    prefix = f"coherence/mean->{run.names[0]}/class_"
+    classes = [key.removeprefix(prefix) for key in run.figures if key.startswith(prefix)]
+    panels = {
+        f"coherence → {name}": _means_below(models, f"coherence/mean->{name}/class_", classes)
+        for name in run.names
+    }
+    return _dots(panels) if classes else None
+
+
+def _means_below(models: Models, prefix: str, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Model to the mean over seeds of the figures whose keys begin so and end in a name."""
+    return {
+        label: {
+            name: float(np.mean([run.figures[prefix + name] for run in runs]))
+            for name in names
+            if all(prefix + name in run.figures for run in runs)
+        }
+        for label, runs in models.items()
+    }
+
+
 def _training(models: Models) -> Picture | None:
     """What was logged in training, a line a seed."""
     panels: dict[str, dict[str, list[Line]]] = {}
@@ -129,16 +183,19 @@ def _thinned(series: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
 
 
 def _picture(panels: Mapping[str, Mapping[str, Sequence[Line]]], xlabel: str) -> Picture:
-    return Picture(*(_svg(panels, xlabel, ink) for ink in INKS))
+    return Picture(*(_svg(partial(line_panels, panels, xlabel, ink)) for ink in INKS))
 
 
-def _svg(panels: Mapping[str, Mapping[str, Sequence[Line]]], xlabel: str, ink: str) -> bytes:
+def _dots(panels: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Picture:
+    return Picture(*(_svg(partial(dot_panels, panels, ink)) for ink in INKS))
+
+
+def _svg(draw: Callable[[], Figure]) -> bytes:
     from matplotlib import rc_context
 
     content = io.BytesIO()
     with rc_context({"svg.hashsalt": "report"}):
-        figure = line_panels(panels, xlabel, ink)
-        figure.savefig(content, format="svg", metadata={"Date": None})
+        draw().savefig(content, format="svg", metadata={"Date": None})
     return content.getvalue()
 
 

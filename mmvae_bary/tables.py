@@ -26,6 +26,8 @@ SIGNIFICANCE = (
     f"p < {LEVEL} after Holm's correction for all comparisons of the table)."
 )
 MOST_MODALITIES = 3  # of which every subset gets a column
+# What reconstructions are judged by: the figures' keys, in words, and whether lower is better
+RECONSTRUCTION = (("mse", "error", True), ("psnr", "PSNR", False), ("ssim", "SSIM", False))
 
 
 @dataclass(frozen=True)
@@ -37,18 +39,25 @@ class Column:
         label: Its heading.
         parts: Keys of the figures.
         group: The heading above, shared with its neighbours.
+        lower_is_better: As of a distance.
     """
 
     key: str
     label: str
     parts: tuple[str, ...]
     group: str = ""
+    lower_is_better: bool = False
 
     def of(self, figures: Mapping[str, float]) -> float | None:
         """Its value for a run; None where the run has not all that it takes."""
         if not all(part in figures for part in self.parts):
             return None
         return float(np.mean([figures[part] for part in self.parts]))
+
+    def oriented(self, samples: Samples) -> Samples:
+        """Values of which the highest is the best."""
+        sign = -1 if self.lower_is_better else 1
+        return {model: sign * values for model, values in samples.items()}
 
 
 @dataclass(frozen=True)
@@ -132,7 +141,7 @@ class Results:
 
     def by_subset(self) -> list[Table]:
         """Tables with a column for every subset and direction, as far as there are figures."""
-        probe, coherence, likelihood = self._kinds()
+        probe, coherence, likelihood, frechet = self._kinds()
         prior = Column(key := "coherence/joint", "prior", (key,), "→ all")
         judged = f"{coherence.caption} Last, how often all agree on samples from the prior."
         if len(self.names) == 2:
@@ -147,7 +156,25 @@ class Results:
                 self._table(coherence.title, judged, coherence.digits, columns),
             ]
         found.append(self._table(*likelihood[:3], likelihood.columns))
+        found.append(self._table(*frechet[:3], _distances(self.names, ["prior"])))
+        found.append(self._reconstruction())
         return [table for table in found if table.columns]
+
+    def _reconstruction(self) -> Table:
+        everything = "+".join(self.names)
+        columns = [
+            Column(
+                key := f"{measure}/{given}->{name}", label, (key,), f"{heading} of {name}", lower
+            )
+            for measure, heading, lower in RECONSTRUCTION
+            for name in self.names
+            for label, given in (("itself", name), ("all", everything))
+        ]
+        caption = (
+            "Of a modality given itself or all: mean squared error, peak signal-to-noise ratio in "
+            "decibels, structural similarity of pictures."
+        )
+        return self._table("Reconstruction", caption, 3, columns)
 
     def by_inputs(self) -> list[Table]:
         """Tables with a column for every number of inputs, averaged over subsets of that size."""
@@ -162,7 +189,7 @@ class Results:
         ]
         return [table for table in found if table.columns]
 
-    def _kinds(self) -> tuple[Kind, Kind, Kind]:
+    def _kinds(self) -> tuple[Kind, Kind, Kind, Kind]:
         measure = self.measure.replace("_", " ")
         return (
             Kind(
@@ -187,6 +214,14 @@ class Results:
                 "log_likelihood/mean",
                 _given(self.names, "log_likelihood/", "X given"),
             ),
+            Kind(
+                "Fréchet distance",
+                "Fréchet distance between real and generated samples, in the features of the "
+                "targets' classifiers unless the settings name others; lower is better.",
+                2,
+                "frechet/mean",
+                _distances(self.names),
+            ),
         )
 
     def _chance(self) -> str:
@@ -199,7 +234,7 @@ class Results:
         """A table of the columns that any run has figures for."""
         samples = {column: self._samples(column) for column in columns}
         samples = {column: values for column, values in samples.items() if values}
-        best = significantly_best(list(samples.values()))
+        best = significantly_best([column.oriented(found) for column, found in samples.items()])
         printed = published(self.data)
         rows = {
             model: [
@@ -238,6 +273,15 @@ def _directions(names: Sequence[str]) -> list[Column]:
     ]
 
 
+def _distances(names: Sequence[str], besides: Sequence[str] = ()) -> list[Column]:
+    """A column for each target and subset without it, and what else it is generated from."""
+    return [
+        Column(key := f"frechet/{source}->{name}", source, (key,), f"→ {name}", True)
+        for name in names
+        for source in [*map("+".join, sources(names, name)), *besides]
+    ]
+
+
 def _average(key: str, columns: Iterable[Column]) -> Column:
     return Column(key, "mean", tuple(part for column in columns for part in column.parts))
 
@@ -248,7 +292,13 @@ def _by_size(key: str, columns: Sequence[Column]) -> list[Column]:
     for column in columns:
         sizes.setdefault(column.label.count("+") + 1, []).append(column)
     return [
-        Column(f"{key}/{size}", str(size), _average(key, chosen).parts, "inputs")
+        Column(
+            f"{key}/{size}",
+            str(size),
+            _average(key, chosen).parts,
+            "inputs",
+            chosen[0].lower_is_better,
+        )
         for size, chosen in sizes.items()
     ]
 

@@ -116,7 +116,7 @@ def test_quality_in_the_test_alone(cache: str) -> None:
         f"{key}/{place}" for key in ("mse", "psnr", "ssim") for place in given
     }
     for key in quality:
-        assert results[0][key] == pytest.approx(results[1][key], rel=0.5)  # of other draws
+        assert results[0][key] == pytest.approx(results[1][key], rel=0.5, abs=0.05)  # other draws
     (validation,) = run.validate(judged, data, verbose=False)
     assert not quality & {key.removeprefix("val/") for key in validation}
     assert "coherence/mean/class_3" in results[0]

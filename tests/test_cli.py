@@ -8,6 +8,7 @@ import os
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ def test_fit_ends_with_a_table_and_a_run_folder(
     assert {f"probe/accuracy/{subset}" for subset in SUBSETS} <= set(figures)
     assert {"coherence/text->image", "coherence/image+text->scene"} <= set(figures)
     assert {"coherence/mean", "coherence/mean/1", "coherence/mean/2"} <= set(figures)
-    shares = [key for key in figures if not key.startswith(("test/", "log_likelihood/"))]
+    assert {"frechet/text->image", "frechet/prior->text", "ssim/image->image"} <= set(figures)
+    shares = [key for key in figures if key.startswith(("probe/", "coherence/"))]
     assert all(0 <= figures[key] <= 1 for key in shares)
     assert all(figures[f"log_likelihood/{subset}"] < 0 for subset in SUBSETS)
     assert meta["model"] == model
@@ -195,7 +197,7 @@ def shortened(name: str, classifier_steps: int, num_rows: int = 500) -> str:
     It estimates the log-likelihoods of a few items.
     """
     content = yaml.safe_load(Path(cli.PACKAGED[name]).read_text(encoding="utf-8"))
-    probe, likelihood, coherence = content["trainer"]["callbacks"]
+    probe, likelihood, coherence, _ = content["trainer"]["callbacks"]
     probe["init_args"] = {"num_rows": num_rows}
     likelihood["init_args"] = {"num_items": 4}
     coherence["init_args"]["max_steps"] = classifier_steps
@@ -264,8 +266,8 @@ def test_validate_and_predict(cache: str) -> None:
         cli.main([command, "--config=digits.yaml", *short(cache)])
 
 
-def read_wandb(file: Path) -> dict[str, Any]:
-    """The last value of every key in an offline run: a log of protocol buffers, in LevelDB's form.
+def read_wandb(file: Path) -> Iterator[Any]:
+    """The records of an offline run: a log of protocol buffers, in LevelDB's form.
 
     Blocks of 32 KiB hold chunks, each after a checksum, its length and whether it is a whole
     record (1) or the first, a middle or the last part of one (2, 3, 4).
@@ -273,7 +275,7 @@ def read_wandb(file: Path) -> dict[str, Any]:
     from wandb.proto import wandb_internal_pb2
 
     content = file.read_bytes()
-    position, record, logged = 7, b"", {}  # the file's own header is 7 bytes
+    position, record = 7, b""  # the file's own header is 7 bytes
     while position + 7 <= len(content):
         if (rest := 32768 - position % 32768) < 7:
             position += rest
@@ -284,14 +286,12 @@ def read_wandb(file: Path) -> dict[str, Any]:
         if kind in {1, 4}:
             message = wandb_internal_pb2.Record()  # type: ignore[attr-defined]
             message.ParseFromString(record)
-            for item in message.history.item:
-                logged[item.key or ".".join(item.nested_key)] = json.loads(item.value_json)
+            yield message
             record = b""
-    return logged
 
 
 def test_offline_weights_and_biases_run(cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A real offline run, read back from its file."""
+    """A real offline run, read back from its file: figures, pictures, table, settings, group."""
     import wandb
 
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -299,12 +299,47 @@ def test_offline_weights_and_biases_run(cache: str, monkeypatch: pytest.MonkeyPa
     cli.main(["fit", "--config=digits.yaml", "--config=wandb.yaml", *short(cache)])
     wandb.finish()
     (file,) = Path("runs/wandb").glob("offline-run-*/run-*.wandb")
-    logged = read_wandb(file)
+    records = list(read_wandb(file))
+    logged = {
+        item.key or ".".join(item.nested_key): json.loads(item.value_json)
+        for record in records
+        for item in record.history.item
+    }
     figures = results(runs()[0])
     for key in ("coherence/mean", "probe/accuracy/image+scene+text"):
         assert logged[key] == pytest.approx(figures[key], abs=1e-6)
     assert "train/loss" in logged
     assert any(key.startswith("samples/text->image") for key in logged)
+    (table,) = file.parent.glob("files/media/table/results_*.table.json")
+    content = json.loads(table.read_text(encoding="utf-8"))
+    assert content["columns"] == ["given", "probe", "→ image", "→ scene", "→ text", "log p(X)"]
+    rows = {row[0]: row[1:] for row in content["data"]}
+    assert list(rows) == [*SUBSETS, "mean"]
+    assert rows["text"][1] == pytest.approx(figures["coherence/text->image"])
+    assert rows["text"][3] is None
+    run = next(record.run for record in records if record.run.run_id)
+    assert (run.display_name, run.run_group, run.job_type) == ("MWBVAE 0", "Digits", "MWBVAE")
+    assert list(run.tags) == ["Digits", "MWBVAE"]
+    settings = {item.key: item.value_json for r in records for item in r.config.update}
+    assert json.loads(settings["beta"]) == 2.5
+
+
+def test_tensorboard_gets_the_figures_and_the_pictures(cache: str) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logger = {"class_path": "TensorBoardLogger", "init_args": {"save_dir": "board"}}
+    cli.main(["fit", "--config=digits.yaml", f"--trainer.logger={json.dumps([logger])}",
+              *short(cache)])  # fmt: skip
+    folder = Path("board/digits/version_0")
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    figures = results(folder)
+    (event,) = events.Scalars("coherence/mean")
+    assert event.value == pytest.approx(figures["coherence/mean"])
+    assert {"samples/text->image", "samples/prior->all"} <= set(events.Tags()["images"])
+    (picture,) = events.Images("samples/text->image")
+    with Image.open(folder / "samples" / "text_to_image.png") as saved:
+        assert (picture.width, picture.height) == saved.size
 
 
 def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:

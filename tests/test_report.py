@@ -412,6 +412,52 @@ def test_two_modalities_make_one_table_like_the_papers_fourth() -> None:
     assert row["paper_mean"] == "0.4"
 
 
+def test_a_distance_is_the_better_the_lower() -> None:
+    for model, seed in product(("PoEVAE", "MWBVAE"), range(4)):
+        made = figures(DIGITS, seed)
+        level = {"PoEVAE": 3.0, "MWBVAE": 9.0}[model] + 0.01 * seed
+        made |= {f"frechet/{source}->image": level for source in ("scene", "text", "prior")}
+        made |= {"mse/image->image": level, "psnr/image->image": level}
+        make_run(Path("runs") / f"{model}{seed}", model, seed, made=made)
+    report(sorted(Path("runs").iterdir()), Path("report"), "")
+    found = cells()
+    for key, best in {
+        "frechet/scene->image": "PoEVAE",
+        "frechet/prior->image": "PoEVAE",
+        "mse/image->image": "PoEVAE",
+        "psnr/image->image": "MWBVAE",
+    }.items():
+        marked = [model for (k, model), row in found.items() if k == key
+                  and row["significantly_best"] == "True"]  # fmt: skip
+        assert marked == [best], key
+    words = read_page().words
+    assert "Fréchet distance" in words
+    assert "Reconstruction" in words
+
+
+def test_attributes_and_classes_are_drawn() -> None:
+    names, measure = ("image", "text"), "average_precision"
+    made = figures(names, 0, measure)
+    for attribute, rate in (("Bald", 0.1), ("Young", 0.8), ("Male", 0.4)):
+        made[f"coherence/chance/{attribute}"] = rate
+        made |= {f"{key}/{attribute}": 0.5 for key in list(made) if "->" in key or "probe" in key}
+    run = make_run(Path("a"), "MWBVAE", 0, names, "CelebADataModule", made, measure)
+    report([run], Path("report"), "")
+    drawing = Path("report/figures/by_attribute.svg").read_text(encoding="utf-8")
+    comments = re.findall(r"<!-- (.*?) -->", drawing)
+    assert [word for word in comments if word in {"Bald", "Young", "Male"}][:3] == [
+        "Young",
+        "Male",
+        "Bald",
+    ]
+    assert {"chance", "coherence, text → image", "probe, image+text"} <= set(comments)
+    by_class = {f"coherence/mean->{name}/class_{c}": c / 10 for name in DIGITS for c in range(10)}
+    run = make_run(Path("b"), made=figures(DIGITS, 0) | by_class)
+    report([run], Path("report"), "")
+    assert Path("report/figures/by_class.svg").is_file()
+    assert "By class" in read_page().words
+
+
 def test_a_continued_run_has_one_curve() -> None:
     run = make_run(Path("a"))
     earlier = run / "earlier" / "001"

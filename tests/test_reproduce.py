@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 
 from mmvae_bary import cli
+from mmvae_bary.plans import plan_runs
 from mmvae_bary.runs import read_run
 from tests.test_cli import shortened
-from tests.test_report import cells
+from tests.test_report import cells, change_results, make_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -178,6 +179,21 @@ def test_other_settings_need_another_folder(folder: Path) -> None:
     config.write_text(before, encoding="utf-8")
 
 
+def test_a_plan_holds_all_that_it_reads() -> None:
+    """Of an overlay what it says counts, and a folder's figures are those of its model alone."""
+    Path("mine.yaml").write_text("trainer: {max_steps: 5}", encoding="utf-8")
+    for options in (["--config", "mine.yaml"], ["-c=mine.yaml"]):
+        (before,) = plan_runs("digits", ["MWBVAE"], 1, Path("out"), options)
+        Path("mine.yaml").write_text("trainer: {max_steps: 6}", encoding="utf-8")
+        (after,) = plan_runs("digits", ["MWBVAE"], 1, Path("out"), options)
+        assert before.digest != after.digest
+        Path("mine.yaml").write_text("trainer: {max_steps: 5}", encoding="utf-8")
+    make_run(after.folder, "MWBVAE", 0)
+    assert after.finished
+    change_results(after.folder, lambda results: results["meta"].update(seed=1))
+    assert not after.finished
+
+
 def test_a_folder_of_something_else_is_left_alone() -> None:
     theirs = Path("out/digits/PoEVAE/seed_0/thesis.txt")
     theirs.parent.mkdir(parents=True)
@@ -265,6 +281,14 @@ BAD_COMMANDS = {
     "what a run has of its own": (
         ["digits", "--seed_everything=3"],
         "got --seed_everything=3, which differs by run, expected --models and --seeds",
+    ),
+    "a model by its class path": (
+        ["digits", "--model.class_path=MWBVAE"],
+        "got --model.class_path=MWBVAE, which differs by run, expected --models and --seeds",
+    ),
+    "an overlay that is not there": (
+        ["digits", "--config", "mine.yaml"],
+        "--config: got 'mine.yaml', which is no file here and not packaged",
     ),
     "nothing": (
         [],

@@ -8,10 +8,11 @@ import platform
 import re
 import time
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_info
 
 from mmvae_bary.barycenters.subsets import powerset
@@ -19,9 +20,15 @@ from mmvae_bary.callbacks.base import data_of, measure_of, run_folder
 from mmvae_bary.callbacks.evaluation import judges
 from mmvae_bary.model import MultimodalVAE
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 
 class ResultsCallback(Callback):
-    """After the test, print a table like the paper's and write ``results.json`` to the run."""
+    """After the test, print a table like the paper's and write ``results.json`` to the run.
+
+    Weights & Biases gets the table too.
+    """
 
     def __init__(self) -> None:
         self.seconds = {"fit": 0.0, "test": 0.0}
@@ -66,13 +73,18 @@ class ResultsCallback(Callback):
         self.seconds["test"] = time.perf_counter() - self.test_started
         figures = {key: value.item() for key, value in trainer.callback_metrics.items()}
         meta = self._meta(trainer, pl_module)
-        _print_table(pl_module.names, measure_of(data_of(trainer)), figures, meta)
+        measure = measure_of(data_of(trainer))
+        _print_table(pl_module.names, measure, figures, meta)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         folder.mkdir(parents=True, exist_ok=True)
         beside = folder / f"results.{os.getpid()}.part"
         beside.write_text(json.dumps({**figures, "meta": meta}, indent=2) + "\n", encoding="utf-8")
         beside.replace(folder / "results.json")
+        rows = [[given, *values] for given, values in _rows(pl_module.names, measure, figures)]
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_table("results", _columns(pl_module.names), rows)
         rank_zero_info(f"The run is in {folder}")
 
     def _since_fit_started(self) -> float:
@@ -104,6 +116,27 @@ def _device_name(device: torch.device) -> str:
     return f"{platform.machine()} {device.type}, {torch.get_num_threads()} threads"
 
 
+def _columns(names: tuple[str, ...]) -> list[str]:
+    return ["given", "probe", *(f"→ {name}" for name in names), "log p(X)"]
+
+
+def _rows(
+    names: tuple[str, ...], measure: str, figures: dict[str, float]
+) -> list[tuple[str, list[float | None]]]:
+    """What is given, and the figures for it, by subset and in the mean."""
+
+    def row(given: str, probe: str, coherence: list[str]) -> tuple[str, list[float | None]]:
+        keys = [probe, *coherence, f"log_likelihood/{given}"]
+        return given, [figures.get(key) for key in keys]
+
+    subsets = [
+        row(given, f"probe/{measure}/{given}", [f"coherence/{given}->{name}" for name in names])
+        for given in map("+".join, powerset(names))
+    ]
+    means = [f"coherence/mean->{name}" for name in names]
+    return [*subsets, row("mean", f"probe/{measure}/mean", means)]
+
+
 def _print_table(
     names: tuple[str, ...], measure: str, figures: dict[str, float], meta: dict[str, Any]
 ) -> None:
@@ -111,36 +144,34 @@ def _print_table(
     from rich.table import Table
 
     table = Table(title=f"{meta['model']}, {meta['barycenter']}, on {meta['data']}, test set")
-    table.add_column("given")
-    table.add_column("probe", justify="right")
-    for name in names:
-        table.add_column(f"→ {name}", justify="right")
-    table.add_column("log p(X)", justify="right")
-
-    def add(row: str, probe: str, keys: list[str]) -> None:
-        cells = [_cell(figures.get(key)) for key in [probe, *keys]]
-        table.add_row(row, *cells, _cell(figures.get(f"log_likelihood/{row}"), ".1f"))
-
-    for subset in map("+".join, powerset(names)):
-        keys = [f"coherence/{subset}->{name}" for name in names]
-        add(subset, f"probe/{measure}/{subset}", keys)
+    for place, column in enumerate(_columns(names)):
+        table.add_column(column, justify="right" if place else "left")
+    *subsets, mean = _rows(names, measure, figures)
+    for given, values in subsets:
+        _add(table, given, values)
     table.add_section()
-    add("mean", f"probe/{measure}/mean", [f"coherence/mean->{name}" for name in names])
+    _add(table, *mean)
     if "coherence/chance" in figures:
-        add("chance (base rates)", "probe/chance", ["coherence/chance"] * len(names))
+        chance = [figures["probe/chance"]] + [figures["coherence/chance"]] * len(names)
+        _add(table, "chance (base rates)", [*chance, None])
     scores = [meta[f"classifier_{measure}"].get(name) for name in names]
-    table.add_row("classifier, real data", "", *map(_cell, scores))
+    _add(table, "classifier, real data", [None, *scores, None])
+    words = measure.replace("_", " ")
     table.caption = "; ".join(
         [
-            f"probe: {measure.replace('_', ' ')} of a linear probe. →: coherence of what is "
-            f"generated, its classifier's {measure.replace('_', ' ')}, mean "
-            f"{_cell(figures.get('coherence/mean'))}",
+            f"probe: {words} of a linear probe. →: coherence of what is generated, its "
+            f"classifier's {words}, mean {_cell(figures.get('coherence/mean'))}",
             "log p(X): log-likelihood of all modalities, z drawn given some, in nats",
             f"classifiers agree on what the prior gives: {_cell(figures.get('coherence/joint'))}",
             *meta["data_notes"],
         ]
     )
     Console().print(table)
+
+
+def _add(table: Table, given: str, values: list[float | None]) -> None:
+    *shares, log_likelihood = values
+    table.add_row(given, *map(_cell, shares), _cell(log_likelihood, ".1f"))
 
 
 def _cell(value: float | None, form: str = ".3f") -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from mmvae_bary.callbacks.base import data_of, run_folder
 from mmvae_bary.distributions import seeded
@@ -23,7 +23,7 @@ class SampleGridCallback(Callback):
     """Draw what is generated in each direction, after the test, into ``samples/`` of the run.
 
     Real samples of the sources stand above, generated samples of the target below. Weights &
-    Biases gets the same pictures.
+    Biases and TensorBoard get the same pictures.
 
     Args:
         num_columns: Test tuples in a grid.
@@ -66,11 +66,17 @@ class SampleGridCallback(Callback):
         target: str,
     ) -> None:
         # matplotlib takes a second to import, which importing this package should not take
+        from matplotlib import image
+
         from mmvae_bary.plotting import sample_grid
 
         figure = sample_grid(rows, alphabets, f"{source} → {target}")
         path = folder / f"{source}_to_{target}.png"
         figure.savefig(path, dpi=120)
+        key = f"samples/{source}->{target}"
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.log_image(f"samples/{source}->{target}", [str(path)])
+                logger.log_image(key, [str(path)])
+            elif isinstance(logger, TensorBoardLogger):
+                pixels, step = image.imread(path), trainer.global_step
+                logger.experiment.add_image(key, pixels, step, dataformats="HWC")
