@@ -139,7 +139,7 @@ def test_the_report_has_the_numbers_of_the_runs(
     for model in MODELS:
         made = [results(folder / model / f"seed_{seed}") for seed in (0, 1)]
         assert [run["meta"]["seed"] for run in made] == [0, 1]
-        directions = [key for key in made[0] if key.startswith("coherence/") and "->" in key]
+        directions = [key for key in made[0] if re.fullmatch(r"coherence/[a-z+]+->[a-z]+", key)]
         keys = [key for key in directions if "mean" not in key]
         keys += [key for key in made[0] if key.startswith("probe/")]
         likelihoods = [key for key in made[0] if re.fullmatch(r"log_likelihood/[a-z+]+", key)]

@@ -32,7 +32,8 @@ def minimise(
     Newton's method on mean and log-scale in units of the start: directions by conjugate gradients
     on products with the Hessian, lengths by halving. The gradient of what the objective closes
     over is :math:`-H^{-1} \partial^2 f / \partial x \partial\theta` at the minimum, however it
-    was found, and takes the memory of one more evaluation.
+    was found, and takes the memory of one more evaluation. Whether to stop is asked after each
+    step, for which a GPU is waited for.
 
     Args:
         objective: From a Gaussian of the starts' kind and batch shape ``(...)`` to values of that

@@ -35,7 +35,7 @@ class WassersteinBarycenter(Barycenter):
         \big(\tilde\Sigma^{1/2} \Sigma_m \tilde\Sigma^{1/2}\big)^{1/2},
 
     iterated in float64 as in Alvarez-Esteban et al. Gradients are implicit: they hold for the
-    fixed point, however many iterations led there, and take the memory of one.
+    fixed point, however many iterations led there, and take the memory of two.
 
     Weights are scaled to sum to one.
 
