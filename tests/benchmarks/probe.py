@@ -50,16 +50,16 @@ def main() -> None:
     train, test, known = features[:, :ROWS], features[:, ROWS:], label[:ROWS]
     moved, moved_label = train.to(options.device), known.to(options.device)
 
-    def ours() -> Tensor:
-        weight, bias = logistic_regression(moved, moved_label, CLASSES)
-        return (test @ weight.cpu() + bias.cpu().unsqueeze(1)).argmax(-1)
+    def ours() -> tuple[Tensor, Tensor]:
+        return logistic_regression(moved, moved_label, CLASSES)
 
-    def theirs() -> Tensor:
-        models = [LogisticRegression(max_iter=1000).fit(x, known) for x in train.numpy()]
-        found = [model.predict(x) for model, x in zip(models, test.numpy(), strict=True)]
-        return torch.from_numpy(np.stack(found))
+    def theirs() -> list[LogisticRegression]:
+        return [LogisticRegression(max_iter=1000).fit(x, known) for x in train.numpy()]
 
-    same = (ours() == theirs()).float().mean().item()
+    weight, bias = (x.cpu() for x in ours())
+    predicted = torch.baddbmm(bias, test, weight).argmax(-1).numpy()
+    found = [model.predict(x) for model, x in zip(theirs(), test.numpy(), strict=True)]
+    same = float((predicted == np.stack(found)).mean())
     one, other = seconds(ours, options.repeats), seconds(theirs, options.repeats)
     print(  # noqa: T201
         f"{options.subsets} subsets of width {options.width}, {ROWS} rows: ours {one:.2f} s, "
