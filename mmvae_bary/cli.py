@@ -103,13 +103,13 @@ class MultimodalCLI(LightningCLI):
 
 def _group(config: Namespace) -> None:
     """Group runs on Weights & Biases by benchmark, model and seed, unless told otherwise."""
-    model, data = (config[key].class_path.rpartition(".")[2] for key in ("model", "data"))
-    loggers = config.trainer.logger
-    for logger in loggers if isinstance(loggers, list) else []:
-        if logger.class_path.endswith("WandbLogger"):
+    given = config.trainer.logger
+    for logger in given if isinstance(given, list) else [given]:
+        if getattr(logger, "class_path", "").endswith("WandbLogger"):
+            model, data = (config[key].class_path.rpartition(".")[2] for key in ("model", "data"))
             benchmark = data.removesuffix("DataModule")
             own = {"group": benchmark, "job_type": model, "tags": [benchmark, model]}
-            logger.dict_kwargs = {**own, **logger.get("dict_kwargs", {})}
+            logger.dict_kwargs = own | dict(logger.get("dict_kwargs", {}))
             logger.init_args.name = logger.init_args.name or f"{model} {config.seed_everything}"
 
 
