@@ -102,15 +102,17 @@ class MultimodalCLI(LightningCLI):
 
 
 def _group(config: Namespace) -> None:
-    """Group runs on Weights & Biases by benchmark, model and seed, unless told otherwise."""
+    """Name and group runs on Weights & Biases by benchmark and model, unless told otherwise."""
     given = config.trainer.logger
     for logger in given if isinstance(given, list) else [given]:
         if getattr(logger, "class_path", "").endswith("WandbLogger"):
             model, data = (config[key].class_path.rpartition(".")[2] for key in ("model", "data"))
             benchmark = data.removesuffix("DataModule")
-            own = {"group": benchmark, "job_type": model, "tags": [benchmark, model]}
-            logger.dict_kwargs = own | dict(logger.get("dict_kwargs", {}))
-            logger.init_args.name = logger.init_args.name or f"{model} {config.seed_everything}"
+            own = {"group": benchmark, "job_type": model, "tags": [benchmark, model],
+                   "name": f"{model} {config.seed_everything}"}  # fmt: skip
+            for key, value in own.items():
+                if logger.init_args.get(key) is None:
+                    logger.init_args[key] = value
 
 
 def main(args: list[str] | None = None) -> None:

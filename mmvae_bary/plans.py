@@ -150,7 +150,7 @@ def plan_runs(
     """
     config = _find(benchmark)
     for option in options:
-        if option.partition("=")[0] in OWN or option.startswith(f"{OWN[-1]}."):
+        if option.partition("=")[0].removesuffix("+") in OWN or option.startswith(f"{OWN[-1]}."):
             raise ValueError(f"got {option}, which differs by run, expected --models and --seeds")
     said = [_text(name) for name in (config, *_overlays(options))]
     digest = hashlib.sha256("".join(said).encode()).hexdigest()[:12]

@@ -76,7 +76,7 @@ def gather(models: Models, command: str, title: str | None, notes: Sequence[str]
     many = len(first.names) > MOST_MODALITIES
     found = {
         "By number of inputs": _by_inputs(by_inputs) if many and by_inputs else None,
-        "By attribute": _by_attribute(models),
+        "By attribute": None if many else _by_attribute(models),
         "By class": _by_class(models),
         "Training": _training(models),
     }
@@ -187,6 +187,11 @@ def _picture(panels: Mapping[str, Mapping[str, Sequence[Line]]], xlabel: str) ->
 
 
 def _dots(panels: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Picture:
+    """Panels of dots, without the labels that have none."""
+    panels = {
+        title: {label: values for label, values in parts.items() if values}
+        for title, parts in panels.items()
+    }
     return Picture(*(_svg(partial(dot_panels, panels, ink)) for ink in INKS))
 
 

@@ -50,7 +50,7 @@ class Column:
 
     def of(self, figures: Mapping[str, float]) -> float | None:
         """Its value for a run; None where the run has not all that it takes."""
-        if not all(part in figures for part in self.parts):
+        if not self.parts or not all(part in figures for part in self.parts):
             return None
         return float(np.mean([figures[part] for part in self.parts]))
 
@@ -110,7 +110,7 @@ class Table:
 
 
 class Kind(NamedTuple):
-    """A kind of figure, to be made tables of: columns, and the key of their mean."""
+    """A kind of figure, to be made tables of: columns, and the key of their mean, if any."""
 
     title: str
     caption: str
@@ -137,7 +137,9 @@ class Results:
 
     def tables(self) -> list[Table]:
         """The tables to be read: by subset, or by number of inputs where subsets are many."""
-        return self.by_inputs() if len(self.names) > MOST_MODALITIES else self.by_subset()
+        if len(self.names) <= MOST_MODALITIES:
+            return self.by_subset()
+        return [*self.by_inputs(), *(table for table in [self._by_target()] if table.columns)]
 
     def by_subset(self) -> list[Table]:
         """Tables with a column for every subset and direction, as far as there are figures."""
@@ -160,6 +162,15 @@ class Results:
         found.append(self._reconstruction())
         return [table for table in found if table.columns]
 
+    def _by_target(self) -> Table:
+        *_, frechet = self._kinds()
+        columns = [
+            Column(key := f"frechet/{source}->{name}", label, (key,), f"→ {name}", True)
+            for name in self.names
+            for source, label in (("mean", "others"), ("prior", "prior"))
+        ]
+        return self._table(frechet.title, frechet.caption, frechet.digits, columns)
+
     def _reconstruction(self) -> Table:
         everything = "+".join(self.names)
         columns = [
@@ -171,8 +182,8 @@ class Results:
             for label, given in (("itself", name), ("all", everything))
         ]
         caption = (
-            "Of a modality given itself or all: mean squared error, peak signal-to-noise ratio in "
-            "decibels, structural similarity of pictures."
+            "Of a modality given itself or all: mean squared error, lower is better; peak "
+            "signal-to-noise ratio in decibels; structural similarity of pictures."
         )
         return self._table("Reconstruction", caption, 3, columns)
 
@@ -186,6 +197,7 @@ class Results:
                 _by_size(kind.mean, kind.columns),
             )
             for kind in self._kinds()
+            if kind.mean  # others cannot be averaged over targets
         ]
         return [table for table in found if table.columns]
 
@@ -219,7 +231,7 @@ class Results:
                 "Fréchet distance between real and generated samples, in the features of the "
                 "targets' classifiers unless the settings name others; lower is better.",
                 2,
-                "frechet/mean",
+                "",
                 _distances(self.names),
             ),
         )
@@ -292,13 +304,7 @@ def _by_size(key: str, columns: Sequence[Column]) -> list[Column]:
     for column in columns:
         sizes.setdefault(column.label.count("+") + 1, []).append(column)
     return [
-        Column(
-            f"{key}/{size}",
-            str(size),
-            _average(key, chosen).parts,
-            "inputs",
-            chosen[0].lower_is_better,
-        )
+        Column(f"{key}/{size}", str(size), _average(key, chosen).parts, "inputs")
         for size, chosen in sizes.items()
     ]
 

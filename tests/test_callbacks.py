@@ -123,6 +123,22 @@ def test_quality_in_the_test_alone(cache: str) -> None:
     assert not any("class_" in key for key in validation)
 
 
+def test_coherence_of_data_without_a_number_of_classes(cache: str) -> None:
+    """Where nothing says how many classes there are, there is none by class."""
+
+    class Unnumbered(DigitsDataModule):
+        @property
+        def num_classes(self) -> int:  # type: ignore[override]
+            raise AttributeError
+
+    networks: dict[str, nn.Module] = {name: MLPClassifier(x, 10) for name, x in SHAPES.items()}
+    data = Unnumbered(num_test=120, cache=cache)
+    run = trainer(CoherenceCallback(networks, max_steps=20, gate=0.0))
+    (result,) = run.test(model(), datamodule=data, verbose=False)
+    assert "coherence/mean" in result
+    assert not any("class_" in key for key in result)
+
+
 def test_quality_takes_classifiers(cache: str) -> None:
     data = DigitsDataModule(num_test=120, cache=cache)
     with pytest.raises(ValueError, match="got a configuration without a CoherenceCallback, exp"):

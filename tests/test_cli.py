@@ -324,6 +324,23 @@ def test_offline_weights_and_biases_run(cache: str, monkeypatch: pytest.MonkeyPa
     assert json.loads(settings["beta"]) == 2.5
 
 
+def test_a_users_own_group_and_name_stay() -> None:
+    """Of a single logger too; what is not told is filled in."""
+    own = {"group": "mine", "name": "first"}
+    logger = {"class_path": "WandbLogger", "init_args": {"offline": True, **own}}
+    for given in (logger, [logger]):
+        made = cli._cli(
+            ["--config=digits.yaml", f"--trainer.logger={json.dumps(given)}"], run=False
+        )
+        config = made.config.clone()
+        cli._group(config)
+        found = config.trainer.logger
+        (kept,) = found if isinstance(found, list) else [found]
+        assert (kept.init_args.group, kept.init_args.name) == ("mine", "first")
+        assert kept.init_args.job_type == "MWBVAE"
+        assert kept.init_args.tags == ["Digits", "MWBVAE"]
+
+
 def test_tensorboard_gets_the_figures_and_the_pictures(cache: str) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

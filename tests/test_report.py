@@ -397,6 +397,22 @@ def test_many_modalities_are_shown_by_number_of_inputs() -> None:
     assert Path("report/figures/by_number_of_inputs.svg").is_file()
 
 
+def test_distances_of_many_modalities_are_shown_by_target() -> None:
+    made = figures(POLYMNIST, 0)
+    made |= {f"frechet/{s}->{m}": 2.5 for m in POLYMNIST for s in ("mean", "prior", "m0+m1")}
+    report([make_run(Path("a"), names=POLYMNIST, made=made)], Path("report"), "")
+    words = read_page().words
+    assert "Fréchet distance" in words
+    assert not any("Fréchet distance by number" in word for word in words)
+    assert words.count("2.50") == 10
+
+
+def test_one_modality_has_no_coherence() -> None:
+    made = {"probe/accuracy/image": 0.9, "log_likelihood/image": -3.0}
+    report([make_run(Path("a"), names=["image"], made=made)], Path("report"), "")
+    assert "Coherence" not in read_page().words
+
+
 def test_two_modalities_make_one_table_like_the_papers_fourth() -> None:
     measure = "average_precision"
     names = ("image", "text")

@@ -286,6 +286,10 @@ BAD_COMMANDS = {
         ["digits", "--model.class_path=MWBVAE"],
         "got --model.class_path=MWBVAE, which differs by run, expected --models and --seeds",
     ),
+    "a logger more": (
+        ["digits", "--trainer.logger+=WandbLogger"],
+        "got --trainer.logger+=WandbLogger, which differs by run, expected --models and --seeds",
+    ),
     "an overlay that is not there": (
         ["digits", "--config", "mine.yaml"],
         "--config: got 'mine.yaml', which is no file here and not packaged",

@@ -216,7 +216,7 @@ class CoherenceCallback(MetricCallback):
                 model.names,
                 networks,
                 self.num_samples,
-                data.num_classes if model.trainer.testing else None,
+                getattr(data, "num_classes", None) if model.trainer.testing else None,
             )
         )
         self.joint = JointCoherence(model.names, networks, data.attributes)
@@ -338,23 +338,28 @@ class QualityCallback(MetricCallback):
         self.inception = inception
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse a configuration without classifiers before time is spent."""
-        if stage != "predict" and judges(trainer) is None:
+        """Refuse what has no features before time is spent."""
+        if stage == "predict":
+            return
+        assert isinstance(pl_module, MultimodalVAE)
+        classifiers = judges(trainer)
+        if classifiers is None:
             raise ValueError(f"QualityCallback: got {NO_CLASSIFIERS}, expected one")
+        self.features: dict[str, nn.Module] = {
+            name: ClassifierFeatures(network) for name, network in classifiers.networks.items()
+        }
+        if self.inception is not None:
+            network = InceptionFeatures(self.inception)
+            for name, modality in pl_module.modalities.items():
+                if is_picture(modality.shape):
+                    self.features[name] = network
 
     def start(self, data: MultimodalDataModule, model: MultimodalVAE) -> list[Metric]:
-        classifiers = judges(model.trainer)
-        assert classifiers is not None
-        features: dict[str, nn.Module] = {
-            name: ClassifierFeatures(classifiers.networks[name]) for name in model.names
-        }
+        for network in self.features.values():
+            network.to(model.device)
         shapes = {name: m.shape for name, m in model.modalities.items()}
-        if self.inception is not None:
-            pictures = [name for name, shape in shapes.items() if is_picture(shape)]
-            network = InceptionFeatures(self.inception).to(model.device)
-            features.update(dict.fromkeys(pictures, network))
         self.source_rows = {name: source_rows(model, name) for name in model.names}
-        self.frechet = FrechetDistance(model.names, features)
+        self.frechet = FrechetDistance(model.names, self.features)
         judged = {name: shape for name, shape in shapes.items() if name not in data.alphabets}
         self.reconstruction = ReconstructionQuality(model.names, judged)
         return [self.frechet, self.reconstruction]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -42,8 +43,8 @@ class _Step(NamedTuple):
 def lbfgs(problems: Problems, point: Tensor, tolerance: float, max_iterations: int) -> Tensor:
     """The points at which problems are smallest.
 
-    Steps are judged by slopes, which say more than values of which most is rounding, and where all
-    is convex say enough. Along a step logits are known, so it takes two products of matrices.
+    Steps are judged by slopes alone: near the minimum the differences of values are rounding.
+    Along a step logits are known, so it takes two products of matrices.
 
     Args:
         problems: What to minimise.
@@ -76,6 +77,12 @@ def lbfgs(problems: Problems, point: Tensor, tolerance: float, max_iterations: i
         after = problems.gradient(point, logits)
         memory.append(_step(moved, after - gradient))
         gradient = after
+    else:
+        warnings.warn(
+            f"L-BFGS: gradient of {_largest(gradient).amax().item():.1e} after {max_iterations} "
+            f"steps, expected at most {tolerance:.1e}",
+            stacklevel=2,
+        )
     return point
 
 
@@ -89,8 +96,8 @@ def _scaled(gradient: Tensor, memory: Iterable[_Step]) -> Tensor:
         shares.append(rate * _dot(moved, gradient))
         gradient = gradient - shares[-1] * change
     *_, last = steps
-    size = _dot(last.change, last.change)
-    gradient = gradient * torch.where(size > 0, _dot(last.moved, last.change) / size, 1)
+    scale = 1 / (last.rate * _dot(last.change, last.change))
+    gradient = gradient * torch.where(last.rate > 0, scale, 1)
     for (moved, change, rate), share in zip(steps, reversed(shares), strict=True):
         gradient = gradient + (share - rate * _dot(change, gradient)) * moved
     return gradient

@@ -36,8 +36,8 @@ def logistic_regression(
     ``LogisticRegression`` with its defaults. A label of several attributes gets a binary
     regression each, with the sigmoid instead.
 
-    Each problem has an L-BFGS of its own, and all of them take a step together, in the features'
-    precision or float32.
+    Each representation has an L-BFGS of its own, and all of them take a step together, in the
+    features' precision or float32.
 
     Args:
         features: Representations of shape ``(K, N, D)``.
@@ -46,7 +46,7 @@ def logistic_regression(
         inverse_penalty: :math:`C` above.
         tolerance: The largest entry of the gradient, over N, at which a problem is solved;
             the default is scikit-learn's.
-        max_iterations: Steps after which to stop all the same.
+        max_iterations: Steps after which to stop all the same, with a warning.
 
     Returns:
         Weights of shape ``(K, D, C)`` and intercepts of shape ``(K, 1, C)``, like the features.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanSquaredError, Metric
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
-from torchmetrics.image.fid import FrechetInceptionDistance, NoTrainInceptionV3
+from torchmetrics.image.fid import FrechetInceptionDistance
 
 from mmvae_bary.metrics.coherence import sources
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 INCEPTION_FEATURES = 2048
+PICTURES = 64  # that Inception sees at once, each enlarged to 299 pixels a side
 SSIM_WINDOW = 11  # pixels
 
 
@@ -70,15 +71,24 @@ class InceptionFeatures(nn.Module):
 
     def __init__(self, weights: str) -> None:
         super().__init__()
-        self.network = NoTrainInceptionV3(
-            "inception-v3-compat", [str(INCEPTION_FEATURES)], weights
-        )
+        try:
+            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        except ImportError:
+            raise ImportError(
+                "Inception's features: got no torch-fidelity, expected pip install "
+                "'mmvae-bary[fid]'"
+            ) from None
+        # not torchvision's network nor torchmetrics' resizing, which published distances lack
+        self.network = FeatureExtractorInceptionV3(
+            "inception-v3-compat",
+            [str(INCEPTION_FEATURES)],
+            feature_extractor_weights_path=weights,
+        ).eval()
 
     def forward(self, x: Tensor) -> Tensor:
         """From pictures in [0, 1], ``(N, 1 or 3, H, W)``, to features ``(N, 2048)``."""
-        pixels = (x.clamp(0, 1) * 255).round().byte()
-        features: Tensor = self.network(pixels.expand(-1, 3, -1, -1))
-        return features.flatten(1)
+        pixels = (x.clamp(0, 1) * 255).round().byte().expand(-1, 3, -1, -1)
+        return torch.cat([self.network(part)[0].flatten(1) for part in pixels.split(PICTURES)])
 
 
 class FrechetDistance(Metric):
@@ -141,16 +151,18 @@ class FrechetDistance(Metric):
         """Distances by ``frechet/SOURCES->TARGET`` and ``frechet/prior->TARGET``, and means.
 
         ``frechet/mean->TARGET`` is the mean over sources, the prior left out. There is none over
-        targets, whose features have scales of their own.
+        targets, whose features have scales of their own, and nothing at all of a single sample.
         """
         distances = iter(self.distances)
         result: dict[str, Tensor] = {}
         for name in self.features:
             found = {
-                f"frechet/{s}->{name}": _computed(next(distances)) for s in self._sources(name)
+                f"frechet/{s}->{name}": _distance(next(distances)) for s in self._sources(name)
             }
-            *given, _ = found.values()
-            result |= {**found, f"frechet/mean->{name}": torch.stack(given).mean()}
+            known = {key: value for key, value in found.items() if value is not None}
+            if given := [value for key, value in known.items() if "/prior->" not in key]:
+                known[f"frechet/mean->{name}"] = torch.stack(given).mean()
+            result |= known
         return result
 
     def _sources(self, name: str) -> list[str]:
@@ -201,13 +213,16 @@ class ReconstructionQuality(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Figures by ``mse/SOURCES->TARGET``, ``psnr/...`` in decibels and ``ssim/...``.
 
-        The error is a mean over variables and items; the ratio is that of the mean error.
+        The error is a mean over variables and items; the ratio is that of the mean error, and
+        left out where there is no error.
         """
         result = {}
         for name in self.names:
             for given, measures in zip((name, self.all), self._measures(name), strict=True):
                 for key, measure in measures.items():
-                    result[f"{key}/{given}->{name}"] = _computed(measure)
+                    value = measure.compute()
+                    if not value.isinf():
+                        result[f"{key}/{given}->{name}"] = value
         return result
 
     def _measures(self, name: str) -> Any:
@@ -236,6 +251,12 @@ def _measures(shape: Sequence[int]) -> dict[str, Metric]:
     return measures
 
 
-def _computed(measure: Any) -> Tensor:
+def _distance(measure: Any) -> Tensor | None:
+    """The distance, NaN where features are, None where one sample has no covariance."""
+    if measure.real_features_num_samples < 2:
+        return None
+    moments = (measure.real_features_cov_sum, measure.fake_features_cov_sum)
+    if not all(bool(x.isfinite().all()) for x in moments):
+        return torch.full_like(moments[0][0, 0], torch.nan)
     value: Tensor = measure.compute()
     return value
