@@ -209,7 +209,9 @@ def _grids(run: Run) -> dict[str, Path]:
     wanted = {"prior → all": "prior_to_all.png"}
     for target in run.names:
         subsets = sources(run.names, target)
-        for subset in subsets if len(run.names) <= MOST_MODALITIES else [subsets[0], subsets[-1]]:
+        if len(run.names) > MOST_MODALITIES:
+            subsets = [subsets[0], subsets[-1]]
+        for subset in [*subsets, run.names]:
             source = "+".join(subset)
             wanted[f"{source} → {target}"] = f"{source}_to_{target}.png"
     found = {caption: run.folder / "samples" / name for caption, name in wanted.items()}

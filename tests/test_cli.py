@@ -80,6 +80,7 @@ def test_fit_ends_with_a_table_and_a_run_folder(
     assert (run / "checkpoints" / "last.ckpt").is_file()
     pictures = {path.name for path in (run / "samples").iterdir()}
     assert {"image+text_to_scene.png", "text_to_image.png", "prior_to_all.png"} <= pictures
+    assert {f"image+scene+text_to_{name}.png" for name in ("image", "scene", "text")} <= pictures
     with Image.open(run / "samples" / "image_to_scene.png") as picture:
         assert min(picture.size) > 100
     printed = capsys.readouterr().out

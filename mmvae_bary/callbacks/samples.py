@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 class SampleGridCallback(Callback):
     """Draw what is generated in each direction, after the test, into ``samples/`` of the run.
 
-    Real samples of the sources stand above, generated samples of the target below. Weights &
-    Biases and TensorBoard get the same pictures.
+    Real samples of the sources stand above, generated samples of the target below; the last grid
+    of a target is given all modalities, itself among them. Weights & Biases and TensorBoard get
+    the same pictures.
 
     Args:
         num_columns: Test tuples in a grid.
@@ -46,7 +47,7 @@ class SampleGridCallback(Callback):
         folder.mkdir(parents=True, exist_ok=True)
         batch = data.sample_batch(self.num_columns)
         for target in pl_module.names:
-            for subset in sources(pl_module.names, target):
+            for subset in [*sources(pl_module.names, target), pl_module.names]:
                 with seeded(self.seed, pl_module.device):
                     samples = pl_module.generate(batch.inputs, subset, [target], self.num_samples)
                 rows = [(name, batch.inputs[name]) for name in subset]
