@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from mmvae_bary.barycenters.subsets import powerset
-from mmvae_bary.metrics.coherence import sources
+from mmvae_bary.metrics.coherence import shown_sources, sources
 from mmvae_bary.pages import Picture, Report, Words, latex, markdown, page, values
 from mmvae_bary.plotting import Line, dot_panels, line_panels
 from mmvae_bary.runs import Run, by_model, read_run, remarks
@@ -208,10 +208,10 @@ def _grids(run: Run) -> dict[str, Path]:
     """The pictures of a run's samples: of all directions or, where they are many, of the ends."""
     wanted = {"prior → all": "prior_to_all.png"}
     for target in run.names:
-        subsets = sources(run.names, target)
+        subsets = shown_sources(run.names, target)
         if len(run.names) > MOST_MODALITIES:
-            subsets = [subsets[0], subsets[-1]]
-        for subset in [*subsets, run.names]:
+            subsets = [subsets[0], *subsets[-2:]]
+        for subset in subsets:
             source = "+".join(subset)
             wanted[f"{source} → {target}"] = f"{source}_to_{target}.png"
     found = {caption: run.folder / "samples" / name for caption, name in wanted.items()}

@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_info
 
-from mmvae_bary.barycenters.subsets import powerset
+from mmvae_bary.barycenters.subsets import MOST_MODALITIES, powerset
 from mmvae_bary.callbacks.base import data_of, measure_of, run_folder
 from mmvae_bary.callbacks.evaluation import judges
 from mmvae_bary.model import MultimodalVAE
@@ -129,9 +129,10 @@ def _rows(
         keys = [probe, *coherence, f"log_likelihood/{given}"]
         return given, [figures.get(key) for key in keys]
 
+    enumerated = powerset(names) if len(names) <= MOST_MODALITIES else []
     subsets = [
         row(given, f"probe/{measure}/{given}", [f"coherence/{given}->{name}" for name in names])
-        for given in map("+".join, powerset(names))
+        for given in map("+".join, enumerated)
     ]
     means = [f"coherence/mean->{name}" for name in names]
     return [*subsets, row("mean", f"probe/{measure}/mean", means)]

@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from mmvae_bary.callbacks.base import data_of, run_folder
 from mmvae_bary.distributions import seeded
-from mmvae_bary.metrics.coherence import sources
+from mmvae_bary.metrics.coherence import shown_sources
 from mmvae_bary.model import MultimodalVAE
 
 if TYPE_CHECKING:
@@ -23,8 +23,9 @@ class SampleGridCallback(Callback):
     """Draw what is generated in each direction, after the test, into ``samples/`` of the run.
 
     Real samples of the sources stand above, generated samples of the target below; the last grid
-    of a target is given all modalities, itself among them. Weights & Biases and TensorBoard get
-    the same pictures.
+    of a target is given all modalities, itself among them. Of more than five modalities a target
+    is drawn from each other one alone, from all others, and from all. Weights & Biases and
+    TensorBoard get the same pictures.
 
     Args:
         num_columns: Test tuples in a grid.
@@ -47,7 +48,7 @@ class SampleGridCallback(Callback):
         folder.mkdir(parents=True, exist_ok=True)
         batch = data.sample_batch(self.num_columns)
         for target in pl_module.names:
-            for subset in [*sources(pl_module.names, target), pl_module.names]:
+            for subset in shown_sources(pl_module.names, target):
                 with seeded(self.seed, pl_module.device):
                     samples = pl_module.generate(batch.inputs, subset, [target], self.num_samples)
                 rows = [(name, batch.inputs[name]) for name in subset]

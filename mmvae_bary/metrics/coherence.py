@@ -15,6 +15,8 @@ from mmvae_bary.metrics.average_precision import average_precision, by_attribute
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+MOST_SHOWN = 5  # modalities, of which every direction is drawn
+
 
 def sources(modalities: Sequence[str], target: str) -> list[tuple[str, ...]]:
     """The subsets that a target is generated from: those without it, in the order of the powerset.
@@ -24,6 +26,21 @@ def sources(modalities: Sequence[str], target: str) -> list[tuple[str, ...]]:
         [('a',), ('c',), ('a', 'c')]
     """
     return [subset for subset in powerset(modalities) if target not in subset]
+
+
+def shown_sources(modalities: Sequence[str], target: str) -> list[tuple[str, ...]]:
+    """The sources of a target that pictures are drawn of, all modalities last.
+
+    All :func:`sources` of up to five modalities; of more, each alone and all but the target.
+
+    Example:
+        >>> shown_sources(["a", "b"], "b")
+        [('a',), ('a', 'b')]
+    """
+    if len(modalities) <= MOST_SHOWN:
+        return [*sources(modalities, target), tuple(modalities)]
+    others = tuple(name for name in modalities if name != target)
+    return [*((name,) for name in others), others, tuple(modalities)]
 
 
 class CrossModalCoherence(Metric):
