@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from torch.distributions import Independent
 
 from mmvae_bary import (
     Batch,
@@ -17,6 +18,8 @@ from mmvae_bary import (
     SubsetMixture,
     WassersteinBarycenter,
     WeightedBarycenter,
+    barycenter_path,
+    interpolate,
 )
 from mmvae_bary.barycenters import (
     FixedWeights,
@@ -25,9 +28,9 @@ from mmvae_bary.barycenters import (
     PrecisionWeights,
     SizeWeights,
 )
-from mmvae_bary.barycenters.subsets import draw_subsets
+from mmvae_bary.barycenters.subsets import draw_subsets, membership
 from mmvae_bary.distributions import diagonal_gaussian, diagonal_parameters, select
-from mmvae_bary.divergences import kl_convexity_bound
+from mmvae_bary.divergences import kl_convexity_bound, wasserstein
 from mmvae_bary.likelihoods import Normal
 from mmvae_bary.networks import MLPDecoder, MLPEncoder
 from tests.conftest import random_experts, tiny_batch, tiny_inputs, tiny_model
@@ -192,6 +195,75 @@ def test_drawn_subsets_leave_loss_and_gradient_their_means() -> None:
     )
     assert drawn.item() == pytest.approx(exact.item(), rel=0.02)
     torch.testing.assert_close(drawn_gradient, exact_gradient, atol=0.02, rtol=0.05)
+
+
+def test_twenty_modalities_train_on_drawn_subsets() -> None:
+    experts, weights = random_experts(6, 20), (torch.rand(6, 20) > 0.3).float()
+    loc, scale = (x.requires_grad_() for x in diagonal_parameters(experts))
+    fusion = SubsetMixture(ProductOfExperts("full_set"), max_subsets=8)
+    posterior = fusion(diagonal_gaussian(loc, scale), weights)
+    assert isinstance(posterior, Mixture)
+    assert posterior.weights.shape == (6, 8)
+    posterior.rsample().sum().backward()
+    assert loc.grad is not None
+    assert (loc.grad[weights == 0] == 0).all()
+    with pytest.raises(ValueError, match=r"got 20 modalities, of which 2\^20 - 1 subsets are too"):
+        SubsetMixture(ProductOfExperts())(experts)
+
+
+def test_geodesic_runs_at_constant_speed_between_its_ends() -> None:
+    p, q = random_experts(5), random_experts(5)
+    times = torch.linspace(0, 1, 5)
+    path = interpolate(p, q, times)
+    assert path.batch_shape == (5, 5)
+    torch.testing.assert_close(path.mean[0], p.mean)
+    torch.testing.assert_close(path.stddev[-1], q.stddev)
+    length = wasserstein(p, q).sqrt()
+    for row, t in enumerate(times):
+        travelled = wasserstein(p, select(path, row)).sqrt()
+        torch.testing.assert_close(travelled, t * length, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match=r"got t=1\.5, expected times from 0 to 1"):
+        interpolate(p, q, 1.5)
+
+
+def test_path_leads_from_expert_to_expert() -> None:
+    experts = random_experts(5, M)
+    path = barycenter_path(WassersteinBarycenter(), experts, 4)
+    assert isinstance(path, Independent)
+    assert path.batch_shape == (7, 5)
+    loc, _ = diagonal_parameters(experts)
+    torch.testing.assert_close(path.mean[[0, 3, 6]], loc.transpose(0, 1))
+    with pytest.raises(ValueError, match="got num_points=1 and 3 experts, expected at least"):
+        barycenter_path(WassersteinBarycenter(), experts, 1)
+
+
+def test_bad_weights_are_named() -> None:
+    experts = random_experts(5, M)
+    with pytest.raises(ValueError, match=r"got weights \[1, 0\], expected finite numbers above"):
+        FixedWeights([1, 0])
+    with pytest.raises(ValueError, match="got weights for 2 modalities, expected for the 3"):
+        WeightedBarycenter(WassersteinBarycenter(), FixedWeights([1, 2]))(experts)
+    with pytest.raises(ValueError, match="got weights for 2 dimensions, expected for the 3"):
+        WeightedBarycenter(WassersteinBarycenter(), LearnedWeights(M, 2))(experts)
+    with pytest.raises(ValueError, match="got weights by dimension for MixtureOfExperts, which"):
+        WeightedBarycenter(MixtureOfExperts(), LearnedWeights(M, 3))
+    with pytest.raises(ValueError, match="got SubsetMixture to be weighted, expected a Subset"):
+        WeightedBarycenter(SubsetMixture(WassersteinBarycenter()), LearnedWeights(M))
+    with pytest.raises(ValueError, match="got weights for 2 sizes, expected 3"):
+        SubsetMixture(WassersteinBarycenter(), subset_weights=SizeWeights([1, 2]))(experts)
+    with pytest.raises(ValueError, match=r"got size weights \[0\], expected finite numbers"):
+        SizeWeights([0])
+    with pytest.raises(ValueError, match="got weights for 3 subsets, expected for 7"):
+        SubsetMixture(WassersteinBarycenter(), subset_weights=LearnedSubsetWeights(2))(experts)
+    with pytest.raises(ValueError, match="got prior_weight=-1, expected a finite number"):
+        SubsetMixture(WassersteinBarycenter(), prior_weight=-1)
+    with pytest.raises(ValueError, match="got max_subsets=2 and subset_weights=SizeWeights"):
+        SubsetMixture(WassersteinBarycenter(), subset_weights=SizeWeights([1, 1]), max_subsets=2)
+
+
+def test_membership_weighs_by_size() -> None:
+    sizes = SizeWeights([1, 2, 3])(membership(M, torch.device("cpu")))
+    assert sizes.tolist() == [1, 1, 1, 2, 2, 2, 3]
 
 
 def test_twenty_modalities_train() -> None:
