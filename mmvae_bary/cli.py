@@ -13,7 +13,6 @@ from argparse import (
     ArgumentTypeError,
 )
 from difflib import get_close_matches
-from importlib.resources import files
 from inspect import signature
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,14 +33,9 @@ from mmvae_bary.callbacks import (
 )
 from mmvae_bary.data import DigitsDataModule, MultimodalDataModule
 from mmvae_bary.model import MWBVAE, WBVAE, MoEVAE, MoPoEVAE, MultimodalVAE, PoEVAE
+from mmvae_bary.plans import BENCHMARKS, CONFIG_OPTIONS, PACKAGED, find_config
 
 MODELS = (PoEVAE, MoEVAE, MoPoEVAE, WBVAE, MWBVAE)
-CONFIG_OPTIONS = ("--config", "-c")
-PACKAGED = {
-    path.name: str(path)
-    for path in (files("mmvae_bary") / "configs").iterdir()
-    if path.name.endswith(".yaml")
-}
 EPILOG = (
     f"Packaged configurations, for --config: {', '.join(sorted(PACKAGED))}. "
     "mmvae classifiers fit --config NAME trains the classifiers that judge coherence. "
@@ -199,7 +193,6 @@ class _Parser(ArgumentParser):
 
 def _reproduce(args: list[str]) -> None:
     """``mmvae reproduce``: all models and seeds of a benchmark, and the report."""
-    from mmvae_bary.plans import BENCHMARKS
     from mmvae_bary.reproduce import reproduce
 
     parser = _Parser(
@@ -280,23 +273,12 @@ def _packaged(args: list[str]) -> list[str]:
     for position, arg in enumerate(args):
         option, equals, value = arg.partition("=")
         if option in CONFIG_OPTIONS and equals:
-            result.append(f"{option}={_find(value)}")
+            result.append(f"{option}={find_config(value)}")
         elif position and args[position - 1] in CONFIG_OPTIONS:
-            result.append(_find(arg))
+            result.append(find_config(arg))
         else:
             result.append(arg)
     return result
-
-
-def _find(name: str) -> str:
-    if Path(name).is_file():
-        return name
-    if name not in PACKAGED:
-        raise FileNotFoundError(
-            f"--config: got {name!r}, which is no file here, expected one or a packaged "
-            f"configuration: {', '.join(sorted(PACKAGED))}"
-        )
-    return PACKAGED[name]
 
 
 if __name__ == "__main__":

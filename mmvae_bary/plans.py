@@ -17,12 +17,13 @@ from mmvae_bary.runs import PACKAGE, PAPER_MODELS, read_run
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-OVERLAYS = {"wandb"}  # packaged configurations that are no benchmark
-BENCHMARKS = sorted(
-    path.name.removesuffix(".yaml")
+PACKAGED = {
+    path.name: str(path)
     for path in (files("mmvae_bary") / "configs").iterdir()
-    if path.name.removesuffix(".yaml") not in OVERLAYS
-)
+    if path.name.endswith(".yaml")
+}
+OVERLAYS = {"wandb"}  # packaged configurations that are no benchmark
+BENCHMARKS = sorted({name.removesuffix(".yaml") for name in PACKAGED} - OVERLAYS)
 OWN = ("--model", "--model.class_path", "--seed_everything", "--ckpt_path", "--trainer.logger")
 CONFIG_OPTIONS = ("--config", "-c")
 # Of an attempt that was stopped, kept when the next one begins; Lightning wants them gone
@@ -133,6 +134,22 @@ class Plan:
                 path.replace(beside / path.name)
 
 
+def find_config(name: str) -> str:
+    """The path of a configuration: a file here or a packaged one.
+
+    Raises:
+        FileNotFoundError: If it is neither.
+    """
+    if Path(name).is_file():
+        return name
+    if name not in PACKAGED:
+        raise FileNotFoundError(
+            f"--config: got {name!r}, which is no file here, expected one or a packaged "
+            f"configuration: {', '.join(sorted(PACKAGED))}"
+        )
+    return PACKAGED[name]
+
+
 def plan_runs(
     benchmark: str, models: Sequence[str], seeds: int, folder: Path, options: Sequence[str]
 ) -> list[Plan]:
@@ -147,12 +164,14 @@ def plan_runs(
 
     Raises:
         ValueError: If one of them is not what it should be.
+        FileNotFoundError: If an option names a configuration that is not there.
     """
     config = _find(benchmark)
     for option in options:
         if option.partition("=")[0].removesuffix("+") in OWN or option.startswith(f"{OWN[-1]}."):
             raise ValueError(f"got {option}, which differs by run, expected --models and --seeds")
-    said = [_text(name) for name in (config, *_overlays(options))]
+    configs = (config, *_overlays(options))
+    said = [Path(find_config(name)).read_text(encoding="utf-8") for name in configs]
     digest = hashlib.sha256("".join(said).encode()).hexdigest()[:12]
     root = folder / Path(benchmark).stem
     return [
@@ -181,14 +200,6 @@ def _overlays(options: Sequence[str]) -> list[str]:
     named = [name for option, name in pairwise(options) if option in CONFIG_OPTIONS]
     parts = [option.partition("=") for option in options]
     return named + [name for option, equals, name in parts if equals and option in CONFIG_OPTIONS]
-
-
-def _text(config: str) -> str:
-    packaged = files("mmvae_bary") / "configs" / config
-    path = Path(config) if Path(config).is_file() else packaged
-    if not path.is_file():
-        raise ValueError(f"--config: got {config!r}, which is no file here and not packaged")
-    return path.read_text(encoding="utf-8")
 
 
 def _models(models: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import accumulate
 from textwrap import fill
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from matplotlib.figure import Figure
@@ -30,6 +30,8 @@ PADDING = " *"  # around a text
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 PANEL = (4.0, 3.0)  # inches
 DOT_LINE = 0.17  # inches, of a category
+
+Part = TypeVar("Part")  # of a panel: what is drawn for a label
 
 
 class Line(NamedTuple):
@@ -93,8 +95,7 @@ def line_panels(
         A figure that owns no window and needs no display.
     """
 
-    def draw(axes: Axes, label: str, colour: str) -> list[Artist]:
-        lines = panels[str(axes.get_label())].get(label, [])
+    def draw(axes: Axes, lines: Sequence[Line], colour: str) -> Sequence[Artist]:
         return [_draw(axes, line, colour) for line in lines]
 
     figure = _panels(panels, PANEL, ink, draw)
@@ -118,8 +119,7 @@ def dot_panels(
         A figure that owns no window and needs no display.
     """
 
-    def draw(axes: Axes, label: str, colour: str) -> list[Artist]:
-        values = panels[str(axes.get_label())].get(label, {})
+    def draw(axes: Axes, values: Mapping[str, float], colour: str) -> Sequence[Artist]:
         return [axes.scatter(list(values.values()), list(values), s=16, color=colour)]
 
     most = max(len(values) for panel in panels.values() for values in panel.values())
@@ -130,12 +130,12 @@ def dot_panels(
 
 
 def _panels(
-    panels: Mapping[str, Mapping[str, object]],
+    panels: Mapping[str, Mapping[str, Part]],
     size: tuple[float, float],
     ink: str,
-    draw: Callable[[Axes, str, str], Sequence[Artist]],
+    draw: Callable[[Axes, Part, str], Sequence[Artist]],
 ) -> Figure:
-    """Panels on a grid; ``draw`` draws a label's part on axes that have the panel's title."""
+    """Panels on a grid; ``draw`` draws a label's part in its colour."""
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
     width, height = size
@@ -146,12 +146,11 @@ def _panels(
     colours = {label: COLOURS[place % len(COLOURS)] for place, label in enumerate(labels)}
     handles: dict[str, Artist] = {}
     cells = figure.subplots(rows, columns, squeeze=False).flat
-    for axes, title in zip(cells, panels, strict=False):
+    for axes, (title, parts) in zip(cells, panels.items(), strict=False):
         axes.set_title(_plain(title), color=ink, fontsize=11)
-        axes.set_label(title)
         _plain_axes(axes, ink)
-        for label, colour in colours.items():
-            for artist in draw(axes, label, colour):
+        for label, part in parts.items():
+            for artist in draw(axes, part, colours[label]):
                 handles[label] = artist
     for axes in list(figure.axes)[len(panels) :]:
         axes.remove()

@@ -110,7 +110,7 @@ class Table:
 
 
 class Kind(NamedTuple):
-    """A kind of figure, to be made tables of: columns, and the key of their mean, if any."""
+    """A kind of figure, to be made tables of: columns, and the key of their mean."""
 
     title: str
     caption: str
@@ -139,11 +139,14 @@ class Results:
         """The tables to be read: by subset, or by number of inputs where subsets are many."""
         if len(self.names) <= MOST_MODALITIES:
             return self.by_subset()
-        return [*self.by_inputs(), *(table for table in [self._by_target()] if table.columns)]
+        by_target = self._distances(
+            {name: {"mean": "others", "prior": "prior"} for name in self.names}
+        )
+        return [*self.by_inputs(), *[by_target] * bool(by_target.columns)]
 
     def by_subset(self) -> list[Table]:
         """Tables with a column for every subset and direction, as far as there are figures."""
-        probe, coherence, likelihood, frechet = self._kinds()
+        probe, coherence, likelihood = self._kinds()
         prior = Column(key := "coherence/joint", "prior", (key,), "→ all")
         judged = f"{coherence.caption} Last, how often all agree on samples from the prior."
         if len(self.names) == 2:
@@ -158,18 +161,23 @@ class Results:
                 self._table(coherence.title, judged, coherence.digits, columns),
             ]
         found.append(self._table(*likelihood[:3], likelihood.columns))
-        found.append(self._table(*frechet[:3], _distances(self.names, ["prior"])))
+        given = {name: [*map("+".join, sources(self.names, name)), "prior"] for name in self.names}
+        found.append(self._distances({k: dict(zip(s, s, strict=True)) for k, s in given.items()}))
         found.append(self._reconstruction())
         return [table for table in found if table.columns]
 
-    def _by_target(self) -> Table:
-        *_, frechet = self._kinds()
+    def _distances(self, given: Mapping[str, Mapping[str, str]]) -> Table:
+        """Of each target, from what a key names to the column's heading."""
         columns = [
             Column(key := f"frechet/{source}->{name}", label, (key,), f"→ {name}", True)
-            for name in self.names
-            for source, label in (("mean", "others"), ("prior", "prior"))
+            for name, labels in given.items()
+            for source, label in labels.items()
         ]
-        return self._table(frechet.title, frechet.caption, frechet.digits, columns)
+        caption = (
+            "Fréchet distance between real and generated samples, in the features of the targets' "
+            "classifiers unless the settings name others; lower is better."
+        )
+        return self._table("Fréchet distance", caption, 2, columns)
 
     def _reconstruction(self) -> Table:
         everything = "+".join(self.names)
@@ -197,11 +205,10 @@ class Results:
                 _by_size(kind.mean, kind.columns),
             )
             for kind in self._kinds()
-            if kind.mean  # others cannot be averaged over targets
         ]
         return [table for table in found if table.columns]
 
-    def _kinds(self) -> tuple[Kind, Kind, Kind, Kind]:
+    def _kinds(self) -> tuple[Kind, Kind, Kind]:
         measure = self.measure.replace("_", " ")
         return (
             Kind(
@@ -225,14 +232,6 @@ class Results:
                 1,
                 "log_likelihood/mean",
                 _given(self.names, "log_likelihood/", "X given"),
-            ),
-            Kind(
-                "Fréchet distance",
-                "Fréchet distance between real and generated samples, in the features of the "
-                "targets' classifiers unless the settings name others; lower is better.",
-                2,
-                "",
-                _distances(self.names),
             ),
         )
 
@@ -282,15 +281,6 @@ def _directions(names: Sequence[str]) -> list[Column]:
         Column(key := f"coherence/{subset}->{target}", subset, (key,), f"→ {target}")
         for target in names
         for subset in map("+".join, sources(names, target))
-    ]
-
-
-def _distances(names: Sequence[str], besides: Sequence[str] = ()) -> list[Column]:
-    """A column for each target and subset without it, and what else it is generated from."""
-    return [
-        Column(key := f"frechet/{source}->{name}", source, (key,), f"→ {name}", True)
-        for name in names
-        for source in [*map("+".join, sources(names, name)), *besides]
     ]
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from mmvae_bary import MWBVAE, MultimodalVAE, cli
+from mmvae_bary.plans import PACKAGED
 from tests.test_celeba import make
 
 # with so few tuples the classifiers stay below their gate, and after so few steps a probe of wild
@@ -201,7 +202,7 @@ def shortened(name: str, classifier_steps: int, num_rows: int = 500) -> str:
 
     It estimates the log-likelihoods of a few items.
     """
-    content = yaml.safe_load(Path(cli.PACKAGED[name]).read_text(encoding="utf-8"))
+    content = yaml.safe_load(Path(PACKAGED[name]).read_text(encoding="utf-8"))
     probe, likelihood, coherence, _ = content["trainer"]["callbacks"]
     probe["init_args"] = {"num_rows": num_rows}
     likelihood["init_args"] = {"num_items": 4}

@@ -292,7 +292,9 @@ BAD_COMMANDS = {
     ),
     "an overlay that is not there": (
         ["digits", "--config", "mine.yaml"],
-        "--config: got 'mine.yaml', which is no file here and not packaged",
+        "--config: got 'mine.yaml', which is no file here, expected one or a packaged "
+        "configuration: celeba.yaml, digits.yaml, mnist_svhn_text.yaml, polymnist.yaml, "
+        "wandb.yaml",
     ),
     "nothing": (
         [],

@@ -136,7 +136,7 @@ def check_complete(batch: Batch) -> None:
         ValueError: If the batch has a mask of what is present.
     """
     if batch.present is not None:
-        raise ValueError("a test: got a batch with missing modalities, expected complete samples")
+        raise ValueError("metrics: got a batch with missing modalities, expected complete samples")
 
 
 def label_of(batch: Batch) -> Tensor:

@@ -220,7 +220,7 @@ class CoherenceCallback(MetricCallback):
             )
         )
         self.joint = JointCoherence(model.names, networks, data.attributes)
-        self.source_rows = {name: source_rows(model, name) for name in model.names}
+        self.source_rows = source_rows(model)
         return [self.cross_modal, self.joint]
 
     def update(self, model: MultimodalVAE, batch: Batch, encoding: Encoding) -> None:
@@ -294,22 +294,16 @@ class LogLikelihoodCallback(MetricCallback):
         for metric in self.metrics:
             metric.update(weights[..., : self.num_left])
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+    def _update(
+        self, trainer: Trainer, model: LightningModule, encoding: Any, batch: Any, batch_idx: int
     ) -> None:
-        assert isinstance(pl_module, MultimodalVAE)
+        assert isinstance(model, MultimodalVAE)
         self.num_left = len(batch)
         if self.num_items is not None:
-            first = pl_module.batch_number(batch_idx) * data_of(trainer).eval_batch_size
+            first = model.batch_number(batch_idx) * data_of(trainer).eval_batch_size
             self.num_left = self.num_items - first
         if self.num_left > 0:
-            self._update(trainer, pl_module, outputs, batch, batch_idx)
+            super()._update(trainer, model, encoding, batch, batch_idx)
 
 
 class QualityCallback(MetricCallback):
@@ -358,7 +352,7 @@ class QualityCallback(MetricCallback):
         for network in self.features.values():
             network.to(model.device)
         shapes = {name: m.shape for name, m in model.modalities.items()}
-        self.source_rows = {name: source_rows(model, name) for name in model.names}
+        self.source_rows = source_rows(model)
         self.frechet = FrechetDistance(model.names, self.features)
         judged = {name: shape for name, shape in shapes.items() if name not in data.alphabets}
         self.reconstruction = ReconstructionQuality(model.names, judged)
@@ -387,7 +381,10 @@ def judges(trainer: Trainer) -> ModalityClassifiers | None:
     return None
 
 
-def source_rows(model: MultimodalVAE, target: str) -> Tensor:
-    """Where the sources of a target stand among the model's subsets."""
-    rows = [model.subsets.index(subset) for subset in sources(model.names, target)]
-    return torch.tensor(rows, device=model.device)
+def source_rows(model: MultimodalVAE) -> dict[str, Tensor]:
+    """Where the sources of each target stand among the model's subsets."""
+    place = {subset: row for row, subset in enumerate(model.subsets)}
+    return {
+        name: torch.tensor([place[s] for s in sources(model.names, name)], device=model.device)
+        for name in model.names
+    }

@@ -23,6 +23,8 @@ from mmvae_bary.model import MultimodalVAE
 if TYPE_CHECKING:
     from rich.table import Table
 
+    Row = tuple[str, list[float | None]]  # what is given, and the figures for it
+
 
 class ResultsCallback(Callback):
     """After the test, print a table like the paper's and write ``results.json`` to the run.
@@ -74,17 +76,18 @@ class ResultsCallback(Callback):
         figures = {key: value.item() for key, value in trainer.callback_metrics.items()}
         meta = self._meta(trainer, pl_module)
         measure = measure_of(data_of(trainer))
-        _print_table(pl_module.names, measure, figures, meta)
+        rows = _rows(pl_module.names, measure, figures)
+        _print_table(pl_module.names, rows, measure, figures, meta)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         folder.mkdir(parents=True, exist_ok=True)
         beside = folder / f"results.{os.getpid()}.part"
         beside.write_text(json.dumps({**figures, "meta": meta}, indent=2) + "\n", encoding="utf-8")
         beside.replace(folder / "results.json")
-        rows = [[given, *values] for given, values in _rows(pl_module.names, measure, figures)]
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.log_table("results", _columns(pl_module.names), rows)
+                table = [[given, *values] for given, values in rows]
+                logger.log_table("results", _columns(pl_module.names), table)
         rank_zero_info(f"The run is in {folder}")
 
     def _since_fit_started(self) -> float:
@@ -120,12 +123,10 @@ def _columns(names: tuple[str, ...]) -> list[str]:
     return ["given", "probe", *(f"→ {name}" for name in names), "log p(X)"]
 
 
-def _rows(
-    names: tuple[str, ...], measure: str, figures: dict[str, float]
-) -> list[tuple[str, list[float | None]]]:
+def _rows(names: tuple[str, ...], measure: str, figures: dict[str, float]) -> list[Row]:
     """What is given, and the figures for it, by subset and in the mean."""
 
-    def row(given: str, probe: str, coherence: list[str]) -> tuple[str, list[float | None]]:
+    def row(given: str, probe: str, coherence: list[str]) -> Row:
         keys = [probe, *coherence, f"log_likelihood/{given}"]
         return given, [figures.get(key) for key in keys]
 
@@ -139,7 +140,11 @@ def _rows(
 
 
 def _print_table(
-    names: tuple[str, ...], measure: str, figures: dict[str, float], meta: dict[str, Any]
+    names: tuple[str, ...],
+    rows: list[Row],
+    measure: str,
+    figures: dict[str, float],
+    meta: dict[str, Any],
 ) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -147,7 +152,7 @@ def _print_table(
     table = Table(title=f"{meta['model']}, {meta['barycenter']}, on {meta['data']}, test set")
     for place, column in enumerate(_columns(names)):
         table.add_column(column, justify="right" if place else "left")
-    *subsets, mean = _rows(names, measure, figures)
+    *subsets, mean = rows
     for given, values in subsets:
         _add(table, given, values)
     table.add_section()

@@ -199,8 +199,7 @@ class AttributeCoherence(Metric):
             samples = generated[name]
             logits = self.classifiers[name](samples.flatten(0, 2)).unflatten(0, samples.shape[:3])
             getattr(self, f"scores_{name}").append(logits.transpose(1, 2).flatten(0, 1))
-            num_samples = len(samples)
-        self.label.append(label.repeat(num_samples, 1))
+        self.label.append(label.repeat(len(generated[self.modalities[0]]), 1))
 
     def compute(self) -> dict[str, Tensor]:
         """Average precisions from 0 to 1 by ``coherence/SOURCES->TARGET``, and their means.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from torch import Tensor
 
@@ -86,16 +86,15 @@ def lbfgs(problems: Problems, point: Tensor, tolerance: float, max_iterations: i
     return point
 
 
-def _scaled(gradient: Tensor, memory: Iterable[_Step]) -> Tensor:
+def _scaled(gradient: Tensor, steps: Sequence[_Step]) -> Tensor:
     """The gradient times the approximate inverse of the Hessian that the steps tell of."""
-    steps = list(memory)
     if not steps:
         return gradient / gradient.abs().sum((1, 2), keepdim=True).clamp(min=1)
     shares = []
     for moved, change, rate in reversed(steps):
         shares.append(rate * _dot(moved, gradient))
         gradient = gradient - shares[-1] * change
-    *_, last = steps
+    last = steps[-1]
     scale = 1 / (last.rate * _dot(last.change, last.change))
     gradient = gradient * torch.where(last.rate > 0, scale, 1)
     for (moved, change, rate), share in zip(steps, reversed(shares), strict=True):

@@ -113,14 +113,16 @@ class FrechetDistance(Metric):
     full_state_update = False
     higher_is_better = False
 
+    distances: Any
+
     def __init__(self, modalities: Sequence[str], features: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.features = {name: features[name] for name in modalities}
-        self.directions = {
-            name: ["+".join(subset) for subset in sources(modalities, name)] for name in modalities
+        self.sources = {
+            name: [*map("+".join, sources(modalities, name)), "prior"] for name in modalities
         }
         self.distances = nn.ModuleList(
-            _frechet(features[name]) for name in modalities for _ in self._sources(name)
+            _frechet(features[name]) for name in modalities for _ in self.sources[name]
         )
 
     def update(
@@ -143,7 +145,7 @@ class FrechetDistance(Metric):
             made = torch.cat([generated[name], prior[name].unsqueeze(0)])
             found = extract(made.flatten(0, 1)).unflatten(0, made.shape[:2])
             for row in found:
-                distance: Any = next(distances)
+                distance = next(distances)
                 distance.update(truth, real=True)
                 distance.update(row, real=False)
 
@@ -157,16 +159,13 @@ class FrechetDistance(Metric):
         result: dict[str, Tensor] = {}
         for name in self.features:
             found = {
-                f"frechet/{s}->{name}": _distance(next(distances)) for s in self._sources(name)
+                f"frechet/{s}->{name}": _distance(next(distances)) for s in self.sources[name]
             }
             known = {key: value for key, value in found.items() if value is not None}
             if given := [value for key, value in known.items() if "/prior->" not in key]:
                 known[f"frechet/mean->{name}"] = torch.stack(given).mean()
             result |= known
         return result
-
-    def _sources(self, name: str) -> list[str]:
-        return [*self.directions[name], "prior"]
 
 
 class ReconstructionQuality(Metric):
@@ -185,6 +184,8 @@ class ReconstructionQuality(Metric):
     """
 
     full_state_update = False
+
+    measures: Any
 
     def __init__(self, modalities: Sequence[str], shapes: Mapping[str, Sequence[int]]) -> None:
         super().__init__()
@@ -206,7 +207,7 @@ class ReconstructionQuality(Metric):
                 the modality itself, and from all.
         """
         for name in self.names:
-            for row, measures in enumerate(self._measures(name)):
+            for row, measures in enumerate(self.measures[name]):
                 for measure in measures.values():
                     measure.update(reconstructed[name][row].contiguous(), real[name])
 
@@ -218,15 +219,12 @@ class ReconstructionQuality(Metric):
         """
         result = {}
         for name in self.names:
-            for given, measures in zip((name, self.all), self._measures(name), strict=True):
+            for given, measures in zip((name, self.all), self.measures[name], strict=True):
                 for key, measure in measures.items():
                     value = measure.compute()
                     if not value.isinf():
                         result[f"{key}/{given}->{name}"] = value
         return result
-
-    def _measures(self, name: str) -> Any:
-        return self.measures[name]
 
 
 def is_picture(shape: Sequence[int]) -> bool:
