@@ -131,10 +131,20 @@ def main(args: list[str] | None = None) -> None:
         sys.exit(f"mmvae: error: {_said(error)} (MMVAE_DEBUG=1 shows where)")
 
 
+class _ConfigurationCLI(MultimodalCLI):
+    """What a configuration says, without a subcommand."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Take what a run keeps in its ``config.yaml`` too."""
+        super().add_arguments_to_parser(parser)
+        for name in ("ckpt_path", "weights_only"):
+            parser.add_argument(f"--{name}", default=None, help="of mmvae fit; not used")
+
+
 def _cli(args: list[str], *, run: bool) -> MultimodalCLI:
     quiet = {"exit_on_error": False}  # errors are raised, for _said to shorten
     subcommands = dict.fromkeys(LightningCLI.subcommands(), quiet) if run else {}
-    return MultimodalCLI(
+    return (MultimodalCLI if run else _ConfigurationCLI)(
         MultimodalVAE,
         MultimodalDataModule,
         subclass_mode_model=True,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.distributions import Distribution, MultivariateNormal, kl_divergence
 
-from mmvae_bary.distributions import Mixture, parameters
+from mmvae_bary.distributions import Mixture, as_double, parameters
 from mmvae_bary.matrices import cholesky, symmetric_sqrt
 
 if TYPE_CHECKING:
@@ -112,12 +112,19 @@ def wasserstein(p: Distribution, q: Distribution) -> Tensor:
     (p_loc, p_scale), (q_loc, q_scale) = parameters(p), parameters(q)
     squares = (p_loc - q_loc).square().sum(-1)
     if isinstance(p, MultivariateNormal):
-        # tr (S_p^1/2 S_q S_p^1/2)^1/2 is the sum of the singular values of L_p^T L_q
-        product = p_scale.mT @ q_scale
-        fidelity = symmetric_sqrt(product @ product.mT).diagonal(dim1=-2, dim2=-1).sum(-1)
-        traces = p_scale.square().sum((-2, -1)) + q_scale.square().sum((-2, -1))
-        return squares + traces - 2 * fidelity
+        # large traces leave a small difference
+        return squares + _bures(as_double(p_scale), as_double(q_scale)).to(squares)
     return squares + (p_scale - q_scale).square().sum(-1)
+
+
+def _bures(p_scale: Tensor, q_scale: Tensor) -> Tensor:
+    """The squared distance of covariances by their Cholesky factors."""
+    # tr (S_p^1/2 S_q S_p^1/2)^1/2 is the sum of the singular values of L_p^T L_q
+    product = p_scale.mT @ q_scale
+    fidelity = symmetric_sqrt(product @ product.mT).diagonal(dim1=-2, dim2=-1).sum(-1)
+    traces = p_scale.square().sum((-2, -1)) + q_scale.square().sum((-2, -1))
+    distance: Tensor = traces - 2 * fidelity
+    return distance + (-distance.detach()).clamp(min=0)  # not below zero, its slopes kept
 
 
 def kl_convexity_bound(q: Distribution, p: Distribution) -> Tensor:

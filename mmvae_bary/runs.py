@@ -215,7 +215,7 @@ def _same_data(runs: Sequence[Run]) -> None:
 def _data(run: Run) -> dict[str, Any]:
     settings = {key: value for key, value in run.settings.items() if key.startswith("data.")}
     return settings | {
-        "data_notes": run.meta.get("data_notes"),
+        "notes": run.meta.get("notes"),
         "modalities": list(run.names),
     }
 
@@ -245,7 +245,7 @@ def remarks(models: Mapping[str, Sequence[Run]]) -> list[str]:
     """What a reader must know before comparing these runs."""
     runs = [run for group in models.values() for run in group]
     return [
-        *dict.fromkeys(note for run in runs for note in run.meta.get("data_notes", [])),
+        *dict.fromkeys(note for run in runs for note in run.meta.get("notes", [])),
         *_classifier_remarks(runs),
         *_setting_remarks(models),
         *_seed_remarks(models),

@@ -143,7 +143,11 @@ def test_official_split_and_full_size_from_a_folder(tmp_path: Path) -> None:
     assert len(other.datasets["test"]) == 4
     validation = {row.numpy().tobytes() for row in other.datasets["validation"].label}
     assert {row.numpy().tobytes() for row in other.datasets["test"].label} <= validation
-    assert other.notes == ["evaluated on the validation part", as_published]
+    assert other.notes == [
+        "at most 4 test tuples",
+        "evaluated on the validation part",
+        as_published,
+    ]
 
 
 BAD_FILES = {
@@ -209,10 +213,29 @@ def test_lists_are_checked(tmp_path: Path) -> None:
     refused(root, "list_eval_partition.txt: got the row '000001.jpg 7', expected NAME 0|1|2")
     (root / "list_eval_partition.txt").unlink()
     path = root / "list_eval_partition.txt.gz"
-    path.write_bytes(path.read_bytes()[:-20])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
     refused(root, "list_eval_partition.txt.gz: cannot be read as list_eval_partition.txt: Compr")
+    path.write_bytes(whole)
     attributes.touch()
     refused(root, "list_attr_celeba.txt: got the header '', expected CelebA's 40 attributes")
+
+
+def test_other_lists_are_another_data_set(tmp_path: Path) -> None:
+    """Or what was made of the labels before would be taken for what these say."""
+    data = module(make(tmp_path))
+    data.setup("fit")
+    with zipfile.ZipFile(tmp_path / "list_attr_celeba.zip") as archive:
+        content = archive.read("list_attr_celeba.txt").decode()
+    head, names, *rows = content.splitlines()
+    turned = [row.replace("-1", "1") for row in rows]
+    text = "\n".join([head, names, *turned])
+    (tmp_path / "list_attr_celeba.txt").write_text(text, encoding="utf-8")
+    other = module(tmp_path)
+    other.setup("fit")
+    assert other.datasets["train"].label.all()
+    assert not data.datasets["train"].label.all()
+    assert other.fingerprint("train") != data.fingerprint("train")
 
 
 def test_two_processes_get_the_same_tuples(tmp_path: Path) -> None:
@@ -261,7 +284,9 @@ def test_real_faces(tmp_path: Path, real_data: Path) -> None:
     data = CelebADataModule(root=str(real_data), cache=str(tmp_path), limit_train=100)
     data.prepare_data()
     data.setup("fit")
-    assert data.notes[1:] == [
+    assert data.notes == [
+        "at most 100 train tuples",
+        "evaluated on the test part",
         "pictures of half size",
         "only 8000 + 1000 + 1000 pictures, split by index",
     ]

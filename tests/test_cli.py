@@ -188,6 +188,9 @@ def test_classifiers_are_trained_before_a_run(
     before = path.stat().st_mtime_ns
     cli.main(["fit", f"--config={shortened('digits.yaml', 60)}", *arguments])
     assert [file.stat().st_mtime_ns for file in path.parent.iterdir()] == [before]
+    with pytest.raises(SystemExit, match="below their gate"):  # as a run keeps it
+        cli.main(["classifiers", "fit", "--config=runs/digits/version_0/config.yaml"])
+    assert path.stat().st_mtime_ns == before
     with pytest.raises(SystemExit, match="invalid choice: 'train'"):
         cli.main(["classifiers", "train"])
     other_test = "--data.init_args.num_test=110"  # the weights are kept, the score is not
@@ -228,7 +231,7 @@ def test_celeba_from_made_up_files(capsys: pytest.CaptureFixture[str]) -> None:
     run = Path("runs/celeba/version_0")
     figures = results(run)
     notes = ["pictures of half size", "only 160 + 20 + 20 pictures, split by index"]
-    assert figures["meta"]["data_notes"][1:] == notes
+    assert figures["meta"]["notes"][1:] == notes
     assert set(figures["meta"]["classifier_average_precision"]) == {"image", "text"}
     for key in ("probe/average_precision/image+text", "coherence/text->image", "probe/chance"):
         assert 0 < figures[key] < 1
@@ -263,7 +266,10 @@ def test_benchmarks_from_real_raw_files(benchmark: str, real_data: Path) -> None
         ]
     )
     run = Path("runs") / benchmark / "version_0"
-    assert results(run)["meta"]["data_notes"]
+    said = results(run)["meta"]["notes"]
+    assert said[:2] == ["at most 200 train tuples", "at most 20 test tuples"]
+    judge = "classifier of svhn: standardizes each picture, unlike the published one"
+    assert (judge in said) == (benchmark == "mnist_svhn_text")
     assert any((run / "samples").iterdir())
 
 

@@ -61,6 +61,15 @@ def test_wasserstein_equals_pot() -> None:
         assert squared.item() == pytest.approx(float(distance) ** 2, rel=1e-6)
 
 
+def test_wasserstein_keeps_small_distances_of_large_covariances() -> None:
+    p = map_parameters(Tensor.float, random_full(200, dim=8))
+    assert (divergences.wasserstein(p, p) >= 0).all()
+    assert (divergences.wasserstein(p, p) < 1e-5).all()
+    moved = map_parameters(lambda t: 1.001 * t, p)
+    exact = divergences.wasserstein(*(map_parameters(Tensor.double, q) for q in (p, moved)))
+    torch.testing.assert_close(divergences.wasserstein(p, moved), exact.float())
+
+
 def test_bures_wasserstein_barycenters_equal_pot() -> None:
     """A hundred random problems, in one call and one by one."""
     experts = random_full(100, 4, dim=5)
@@ -164,6 +173,17 @@ def test_newton_finds_full_covariances() -> None:
     torch.testing.assert_close(found.mean, expected.mean, atol=1e-7, rtol=0)
     ours, theirs = (q.covariance_matrix for q in (found, expected))  # type: ignore[union-attr]
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
+
+
+def test_newton_finds_the_same_with_gradients_and_without() -> None:
+    """Also in units far from one, where a gradient is large and a step of it would be wild."""
+    experts = map_parameters(lambda t: 1e4 * t, random_full(5, 3, spread=0.5))
+    barycenter = NumericalBarycenter(divergences.wasserstein)
+    followed = barycenter(map_parameters(lambda t: t.requires_grad_(), experts))
+    with torch.no_grad():
+        expected = barycenter(experts)
+    torch.testing.assert_close(followed.mean, expected.mean, rtol=1e-10, atol=0)
+    torch.testing.assert_close(followed.variance, expected.variance, rtol=1e-10, atol=0)
 
 
 def test_gradients_through_newton_reach_the_divergence() -> None:

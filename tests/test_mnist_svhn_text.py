@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from scipy.io import savemat
 
 from mmvae_bary import MNISTSVHNTextDataModule
 from mmvae_bary.data.mnist_svhn_text import (
@@ -89,7 +91,11 @@ def test_real_data(tmp_path: Path, real_data: Path) -> None:
     assert data.val_dataloader() == []
     kept = [path for path in tmp_path.iterdir() if path.is_dir()]
     assert [path.name for path in kept] == [data.kind]
-    assert data.notes == ["SVHN truncated: 8000 training and 2000 test digits, split by index"]
+    assert data.notes == [
+        "at most 500 test tuples",
+        "SVHN truncated: 8000 training and 2000 test digits, split by index, and repeated so that "
+        "all of MNIST is paired",
+    ]
 
 
 def test_two_processes_get_the_same_tuples(tmp_path: Path, real_data: Path) -> None:
@@ -109,4 +115,12 @@ def test_a_part_of_svhn_that_is_none_is_named(tmp_path: Path) -> None:
         _read_truncated_svhn(str(tmp_path))
     (tmp_path / "test_32x32.mat").write_bytes(b"not what it should be" * 100)
     with pytest.raises(ValueError, match=r"test_32x32\.mat: cannot be read as SVHN"):
+        _read_truncated_svhn(str(tmp_path))
+    newer = b"MATLAB 7.3 MAT-file".ljust(124, b"\0") + b"\x00\x02IM"
+    (tmp_path / "test_32x32.mat").write_bytes(newer + bytes(1000))
+    with pytest.raises(ValueError, match=r"cannot be read as SVHN: Please use HDF reader"):
+        _read_truncated_svhn(str(tmp_path))
+    small = {"X": np.zeros((28, 28, 3, 5), np.uint8), "y": np.ones((5, 1))}
+    savemat(tmp_path / "test_32x32.mat", small)
+    with pytest.raises(ValueError, match=r"got pictures of uint8 and shape \(3, 28, 28\), expec"):
         _read_truncated_svhn(str(tmp_path))

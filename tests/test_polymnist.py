@@ -51,9 +51,9 @@ def test_textures_differ() -> None:
     assert len({made.tobytes() for made in textures}) == 7
 
 
-def picture(value: int) -> bytes:
+def picture(value: int, side: int = 28) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (28, 28), (value, 0, 0)).save(buffer, "PNG")
+    Image.new("RGB", (side, side), (value, 0, 0)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -77,9 +77,30 @@ def test_published_tuples_are_matched_by_index_and_digit(tmp_path: Path) -> None
     assert arrays["test_labels"].tolist() == [3, 3, 7]
 
 
+def test_published_tuples_of_a_data_module(tmp_path: Path) -> None:
+    path = archive(tmp_path / "PolyMNIST.zip")
+    data = PolyMNISTDataModule(root=str(tmp_path), cache=str(tmp_path / "cache"), limit_test=2)
+    data.prepare_data()
+    path.unlink()  # what is converted once is not asked for again
+    data.setup("fit")
+    assert data.modalities == ("m0", "m1")
+    assert [len(data.datasets[split]) for split in ("train", "test")] == [3, 2]
+    assert data.notes == ["at most 2 test tuples", "only 3 + 3 of the published tuples"]
+
+
 def test_a_damaged_or_incomplete_archive_is_named(tmp_path: Path) -> None:
     path = archive(tmp_path / "PolyMNIST.zip", leave_out="MMNIST/train/m1/2.3.png")
     with pytest.raises(ValueError, match="train m1 lacks the tuple of index 2 and digit 3"):
+        read_archive(path)
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("MMNIST/test/m2/1.3.png", picture(1))
+    with pytest.raises(ValueError, match=r"got the modalities \['0', '1'\] in train and \['0', "):
+        read_archive(path)
+    with zipfile.ZipFile(archive(path), "a") as file:
+        for split in ("train", "test"):
+            file.writestr(f"MMNIST/{split}/m0/1.9.png", picture(1, side=32))
+            file.writestr(f"MMNIST/{split}/m1/1.9.png", picture(1))
+    with pytest.raises(ValueError, match=r"m0/1\.9\.png: got 32x32 pixels, expected 28x28"):
         read_archive(path)
     path.write_bytes(archive(path).read_bytes()[:-200])
     with pytest.raises(ValueError, match=r"PolyMNIST\.zip: damaged archive"):
@@ -130,3 +151,5 @@ def test_real_recipe(tmp_path: Path, real_data: Path) -> None:
 def test_limits_are_checked() -> None:
     with pytest.raises(ValueError, match="got limit_test=0, expected at least 1"):
         PolyMNISTDataModule(limit_test=0)
+    with pytest.raises(ValueError, match="got num_textures=0, expected at least 1"):
+        PolyMNISTDataModule(num_textures=0)

@@ -59,7 +59,7 @@ def make_run(
         "model": model,
         "barycenter": f"Of{model}()",
         "data": data,
-        "data_notes": [],
+        "notes": [],
         "seed": seed,
         "steps": 20,
         "epochs": 2,
@@ -250,10 +250,8 @@ REFUSED: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
         "a and b: got data.init_args.num_train 100 and 50, expected the same data in all runs",
     ),
     "other notes of the data": (
-        lambda _, b: change_results(
-            b, lambda results: results["meta"].update(data_notes=["half"])
-        ),
-        "a and b: got data_notes [] and ['half'], expected the same data in all runs",
+        lambda _, b: change_results(b, lambda results: results["meta"].update(notes=["half"])),
+        "a and b: got notes [] and ['half'], expected the same data in all runs",
     ),
     "other settings": (
         lambda _, b: change_config(b, lambda config: config["trainer"].update(max_steps=30)),

@@ -185,14 +185,14 @@ def _loss_and_gradient(
 EXPERTS = random_experts(4, M)
 
 
-def test_drawn_subsets_leave_loss_and_gradient_their_means() -> None:
+@pytest.mark.parametrize("prior_weight", [0.0, 1.0])
+def test_drawn_subsets_leave_loss_and_gradient_their_means(prior_weight: float) -> None:
     present = torch.tensor([[1.0, 1, 1], [1, 0, 1], [0, 1, 0], [1, 1, 1]])
     exact, exact_gradient = _loss_and_gradient(
-        SubsetMixture(WassersteinBarycenter()), present, 4000
+        SubsetMixture(WassersteinBarycenter(), prior_weight=prior_weight), present, 4000
     )
-    drawn, drawn_gradient = _loss_and_gradient(
-        SubsetMixture(WassersteinBarycenter(), max_subsets=2), present, 4000
-    )
+    fusion = SubsetMixture(WassersteinBarycenter(), prior_weight=prior_weight, max_subsets=2)
+    drawn, drawn_gradient = _loss_and_gradient(fusion, present, 4000)
     assert drawn.item() == pytest.approx(exact.item(), rel=0.02)
     torch.testing.assert_close(drawn_gradient, exact_gradient, atol=0.02, rtol=0.05)
 
@@ -209,6 +209,17 @@ def test_twenty_modalities_train_on_drawn_subsets() -> None:
     assert (loc.grad[weights == 0] == 0).all()
     with pytest.raises(ValueError, match=r"got 20 modalities, of which 2\^20 - 1 subsets are too"):
         SubsetMixture(ProductOfExperts())(experts)
+    with pytest.raises(ValueError, match="got 60 modalities, expected at most 50"):
+        fusion(random_experts(6, 60))
+
+
+def test_the_subsets_drawn_for_a_sample_differ() -> None:
+    """As much as independent draws do, also where their number is a power of two."""
+    sizes = draw_subsets(torch.ones(4000, 20, dtype=torch.bool), 8).sum(-1).float()
+    assert sizes.mean(-1).var().item() < 1.1 * 20 / 4 / 8
+    members = draw_subsets(torch.ones(4000, 20, dtype=torch.bool), 8).float()
+    differ = (members != members[:, :1]).any(1).float().mean(0)
+    assert (differ > 0.95).all()
 
 
 def test_geodesic_runs_at_constant_speed_between_its_ends() -> None:
@@ -233,6 +244,8 @@ def test_path_leads_from_expert_to_expert() -> None:
     assert path.batch_shape == (7, 5)
     loc, _ = diagonal_parameters(experts)
     torch.testing.assert_close(path.mean[[0, 3, 6]], loc.transpose(0, 1))
+    mixtures = barycenter_path(SubsetMixture(WassersteinBarycenter()), experts, 8)
+    torch.testing.assert_close(mixtures.mean[[0, 7, 14]], loc.transpose(0, 1))
     with pytest.raises(ValueError, match="got num_points=1 and 3 experts, expected at least"):
         barycenter_path(WassersteinBarycenter(), experts, 1)
 

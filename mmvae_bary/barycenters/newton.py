@@ -66,7 +66,7 @@ def minimise(
         followed = value(x).requires_grad
     if followed and torch.is_grad_enabled():
         problem = _linearise(value, x, dim)
-        x = x - problem.gradient  # zero but for rounding; it carries the graph
+        x = x - (problem.gradient - problem.gradient.detach())  # zero, but it carries the graph
         x.register_hook(lambda g: g if g is None else _solve(problem, g, EXACT))
     return _move(start, x)
 

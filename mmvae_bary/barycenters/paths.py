@@ -75,9 +75,9 @@ def barycenter_path(barycenter: Barycenter, experts: Gaussian, num_points: int) 
             f"got num_points={num_points} and {num_experts} experts, expected at least two of each"
         )
     loc = parameters(experts)[0]
-    place = torch.linspace(
-        0, num_experts - 1, (num_experts - 1) * (num_points - 1) + 1, device=loc.device
-    )
+    # exact at the experts, where what is left of a weight would count as present
+    steps = torch.arange((num_experts - 1) * (num_points - 1) + 1, device=loc.device)
+    place = steps / (num_points - 1)
     positions = torch.arange(num_experts, device=loc.device)
     weights = (1 - (place.unsqueeze(-1) - positions).abs()).clamp(min=0)  # (T, M)
     return _along(barycenter, experts, weights)

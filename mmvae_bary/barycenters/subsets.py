@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Conditional = Literal["component", "mixture"]
 MOST_MODALITIES = 12  # whose subsets are enumerated
+MOST_DRAWN = 50  # modalities whose subsets have exact numbers in float64
 
 
 def powerset(modalities: Sequence[str]) -> list[tuple[str, ...]]:
@@ -59,27 +60,38 @@ def membership(num_modalities: int, device: torch.device) -> Tensor:
 def draw_subsets(present: Tensor, count: int) -> Tensor:
     """Draw non-empty subsets of what is present, each as likely as another.
 
-    The draws of a row are spread evenly over its subsets in an order, from a random start.
+    The subsets of a row, in an order, are cut into K equal parts, and one is drawn from each.
 
     Args:
-        present: Booleans of shape ``(..., M)``, with M at most 50.
+        present: Booleans of shape ``(..., M)``.
         count: Number K of subsets for each row.
 
     Returns:
         Zeros and ones of shape ``(..., K, M)``; of zeros where nothing is present.
+
+    Raises:
+        ValueError: If M is above 50, whose subsets float64 cannot count.
 
     Example:
         >>> present = torch.tensor([True, False, True])
         >>> draw_subsets(present, 3)[:, 1].any(), draw_subsets(present, 3).any(-1).all()
         (tensor(False), tensor(True))
     """
-    number = 2 ** as_double(present.sum(-1, keepdim=True)) - 1  # of subsets, (..., 1)
-    start = torch.rand_like(number)
-    level = (torch.arange(count, device=number.device) + start) / count  # (..., K)
+    if present.shape[-1] > MOST_DRAWN:
+        raise ValueError(f"got {present.shape[-1]} modalities, expected at most {MOST_DRAWN}")
+    number = _number_of_subsets(present)
+    within = torch.rand(*number.shape[:-1], count, dtype=number.dtype, device=number.device)
+    level = (torch.arange(count, device=number.device) + within) / count  # (..., K)
     code = ((level * number).long() + 1).minimum(number.long()).to(present.device)
     place = present.cumsum(-1) - 1  # among those present
     chosen = (code.unsqueeze(-1) >> place.clamp(min=0).unsqueeze(-2)) & 1
     return chosen * present.unsqueeze(-2)
+
+
+def _number_of_subsets(present: Tensor) -> Tensor:
+    """How many non-empty subsets there are of what is present, in float64: ``(..., 1)``."""
+    number: Tensor = 2 ** as_double(present.sum(-1, keepdim=True)) - 1
+    return number
 
 
 class SubsetWeights(nn.Module, ABC):
@@ -167,7 +179,8 @@ class SubsetMixture(Barycenter):
 
     Raises:
         ValueError: If an argument is out of its range, ``inner`` returns a mixture, or drawn
-            subsets are to be weighed.
+            subsets are to be weighed; when called, of more than 12 modalities, whose subsets can
+            only be drawn, or more than 50.
 
     References:
         Sutter, Daunhawer and Vogt, Generalized Multimodal ELBO, ICLR 2021 (MoPoE).
@@ -221,7 +234,7 @@ class SubsetMixture(Barycenter):
             raise TypeError(f"got {type(self.inner).__name__} as inner, which returned a mixture")
         if self.prior_weight:
             components = append_standard(components)
-            share = self.prior_weight * _mean_of_positive(available)
+            share = self.prior_weight * self._unit(weights > 0, available)
             available = torch.cat([available, share], -1)
         return mixture(components, available)
 
@@ -250,11 +263,15 @@ class SubsetMixture(Barycenter):
             available = torch.where(some, weighed, available)
         return members, available
 
+    def _unit(self, present: Tensor, available: Tensor) -> Tensor:
+        """The mean weight of a subset, ``(..., 1)``, of all of which only some may be drawn."""
+        if self.max_subsets is None:
+            count = (available > 0).sum(-1, keepdim=True).clamp(min=1)
+            return available.sum(-1, keepdim=True) / count
+        # drawn ones count one each, and stand for all there are
+        return (self.max_subsets / _number_of_subsets(present).clamp(min=1)).to(available)
+
     def extra_repr(self) -> str:
         drawn = "" if self.max_subsets is None else f"max_subsets={self.max_subsets}"
         prior = f"prior_weight={self.prior_weight}" if self.prior_weight else ""
         return ", ".join(filter(None, [prior, drawn]))
-
-
-def _mean_of_positive(weights: Tensor) -> Tensor:
-    return weights.sum(-1, keepdim=True) / (weights > 0).sum(-1, keepdim=True).clamp(min=1)

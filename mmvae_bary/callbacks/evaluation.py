@@ -38,6 +38,8 @@ from mmvae_bary.metrics.linear_probe import Probe
 from mmvae_bary.model import Encoding, MultimodalVAE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch.distributions import Distribution
     from torchmetrics import Metric
 
@@ -139,11 +141,7 @@ class CoherenceCallback(MetricCallback):
         self.num_samples = num_samples
         self.classifiers = ModalityClassifiers(classifiers, max_steps)
         self.gate = gate if isinstance(gate, dict) else dict.fromkeys(classifiers, gate)
-        if set(self.gate) != set(classifiers):
-            raise ValueError(
-                f"gate: got {list(self.gate)}, expected a number or one for each of "
-                f"{list(classifiers)}"
-            )
+        _one_each("gate", self.gate, classifiers)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Train the classifiers, or load them where that was done before."""
@@ -151,11 +149,7 @@ class CoherenceCallback(MetricCallback):
             return
         assert isinstance(pl_module, MultimodalVAE)
         networks = self.classifiers.networks
-        if set(networks) != set(pl_module.names):
-            raise ValueError(
-                f"classifiers: got {list(networks)}, expected one for each of "
-                f"{list(pl_module.names)}"
-            )
+        _one_each("classifiers", networks, pl_module.names)
         path = self.fit_classifiers(trainer)
         trainer.strategy.barrier("classifiers")
         if not self.classifiers.load(path, trainer.strategy.root_device):
@@ -184,11 +178,7 @@ class CoherenceCallback(MetricCallback):
             ValueError: If they are not those of the data's modalities.
         """
         judges, data = self.classifiers, data_of(trainer)
-        if set(judges.networks) != set(data.modalities):
-            raise ValueError(
-                f"classifiers: got {list(judges.networks)}, expected one for each modality of the "
-                f"data: {list(data.modalities)}"
-            )
+        _one_each("classifiers", judges.networks, data.modalities)
         device, bfloat16 = trainer.strategy.root_device, trainer.precision == "bf16-mixed"
         path = judges.path(data.cache, data.fingerprint("train"), bfloat16=bfloat16)
         if not trainer.is_global_zero:
@@ -379,6 +369,11 @@ def judges(trainer: Trainer) -> ModalityClassifiers | None:
         if isinstance(callback, CoherenceCallback):
             return callback.classifiers
     return None
+
+
+def _one_each(what: str, given: Iterable[str], names: Iterable[str]) -> None:
+    if set(given) != set(names):
+        raise ValueError(f"{what}: got {list(given)}, expected one for each of {list(names)}")
 
 
 def source_rows(model: MultimodalVAE) -> dict[str, Tensor]:

@@ -100,7 +100,7 @@ class ResultsCallback(Callback):
             "model": type(model).__name__,
             "barycenter": re.sub(r"\s+|\(inner\): ", "", repr(model.barycenter)),
             "data": type(data).__name__,
-            "data_notes": data.notes,
+            "notes": [*data.notes, *(classifiers.notes if classifiers else [])],
             "seed": int(os.environ["PL_GLOBAL_SEED"]) if "PL_GLOBAL_SEED" in os.environ else None,
             **self.progress,
             "precision": str(trainer.precision),
@@ -169,7 +169,7 @@ def _print_table(
             f"classifier's {words}, mean {_cell(figures.get('coherence/mean'))}",
             "log p(X): log-likelihood of all modalities, z drawn given some, in nats",
             f"classifiers agree on what the prior gives: {_cell(figures.get('coherence/joint'))}",
-            *meta["data_notes"],
+            *meta["notes"],
         ]
     )
     Console().print(table)

@@ -152,13 +152,30 @@ class CelebADataModule(FileDataModule):
 
     @property
     def kind(self) -> str:
+        return self._kind
+
+    @cached_property
+    def _kind(self) -> str:
+        parts = [self._pictures_kind, *map(self._list_kind, (ATTRIBUTE_FILE, PARTITION_FILE))]
+        return "-".join([f"celeba-v{VERSION}", *filter(None, parts)])
+
+    @property
+    def _pictures_kind(self) -> str:
         source = self._source
         if source is None or source.name in OFFICIAL:
-            return f"celeba-v{VERSION}-official"
+            return "official"
         if source.is_dir():
             names = sorted(f"{path.name}{path.stat().st_size}" for path in source.glob("*.jpg"))
-            return f"celeba-v{VERSION}-{hashlib.sha256(''.join(names).encode()).hexdigest()[:8]}"
-        return f"celeba-v{VERSION}-{short_digest(source)}"
+            return hashlib.sha256("".join(names).encode()).hexdigest()[:8]
+        return short_digest(source)
+
+    def _list_kind(self, name: str) -> str:
+        """Eight letters of a list that is not the official one."""
+        path = _find_list(self.root, name)
+        if path is None:  # to be downloaded
+            return ""
+        md5 = hashlib.md5(_read_list(path, name), usedforsecurity=False).hexdigest()
+        return "" if md5 == OFFICIAL[name][1] else md5[:8]
 
     @cached_property
     def _source(self) -> Path | None:
@@ -176,7 +193,7 @@ class CelebADataModule(FileDataModule):
     def notes(self) -> list[str]:
         arrays = self.arrays()
         sizes = [len(arrays[f"{split}_labels"]) for split in SPLITS]
-        notes = [f"evaluated on the {self.evaluate_on} part"]
+        notes = [*super().notes, f"evaluated on the {self.evaluate_on} part"]
         if tuple(arrays["size"].tolist()) == HALF_SIZE:
             notes.append("pictures of half size")
         if sum(sizes) < NUM_PICTURES:
@@ -357,17 +374,29 @@ def _read_partition(root: str) -> dict[str, int]:
 
 
 def _read_lines(root: str, name: str) -> tuple[Path, list[str]]:
-    """A list's file, which may be zipped or gzipped, and its lines; empty ones left out."""
-    path = find(root, name) or find(root, f"{name}.gz") or find(root, f"{Path(name).stem}.zip")
-    path = path or _official(root, name)
+    """A list's file and its lines; empty ones left out."""
+    path = _find_list(root, name) or _official(root, name)
     try:
-        if path.suffix == ".zip":
-            with open_archive(path) as archive:
-                (member,) = [m for m in archive.namelist() if Path(m).name == name]
-                content = archive.read(member)
-        else:
-            content = (gzip.decompress if path.suffix == ".gz" else bytes)(path.read_bytes())
-        lines = content.decode().splitlines()
-    except (ValueError, OSError, EOFError, zlib.error) as error:
+        lines = _read_list(path, name).decode().splitlines()
+    except UnicodeDecodeError as error:
         raise ValueError(f"{path}: cannot be read as {name}: {error}; replace it") from None
     return path, [line for line in lines if line.strip()]
+
+
+def _find_list(root: str, name: str) -> Path | None:
+    """A list's file, which may be zipped or gzipped."""
+    return find(root, name) or find(root, f"{name}.gz") or find(root, f"{Path(name).stem}.zip")
+
+
+def _read_list(path: Path, name: str) -> bytes:
+    """A list's content, unpacked."""
+    if path.suffix == ".zip":
+        with open_archive(path) as archive:
+            members = [member for member in archive.namelist() if Path(member).name == name]
+            if len(members) != 1:
+                raise ValueError(f"{path}: got {len(members)} files {name}, expected one")
+            return archive.read(members[0])
+    try:
+        return (gzip.decompress if path.suffix == ".gz" else bytes)(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}: cannot be read as {name}: {error}; replace it") from None

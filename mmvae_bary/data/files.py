@@ -71,6 +71,11 @@ class FileDataModule(MultimodalDataModule):
     def kind(self) -> str:
         """The name that the arrays are kept under: it says what they are made of."""
 
+    @property
+    def notes(self) -> list[str]:
+        limits = {split: limit for split, limit in self.limits.items() if limit is not None}
+        return [f"at most {limit} {split} tuples" for split, limit in limits.items()]
+
     @abstractmethod
     def convert(self, scratch: Path) -> Mapping[str, NDArray[np.generic]]:
         """Turn raw files into arrays; whatever is put into ``scratch`` is removed afterwards."""
@@ -127,6 +132,10 @@ def find(root: str, pattern: str) -> Path | None:
     """The first file under a folder that the pattern fits, in the order of paths.
 
     Links are followed; what is half-written, a ``.part``, is passed by.
+
+    Args:
+        root: Folder to look through.
+        pattern: A file name, in which ``*``, ``?`` and ``[...]`` stand for others.
     """
     for folder, folders, files in os.walk(root, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.endswith(".part"))
@@ -220,7 +229,7 @@ def _fetch_from_google_drive(url: str, part: Path) -> None:
 
         download(id=url.removeprefix(GOOGLE_DRIVE), output=str(part), resume=True)
     except ImportError:
-        raise OSError("needs pip install gdown") from None
+        raise OSError("needs pip install 'mmvae-bary[celeba]'") from None
     except Exception as error:  # noqa: BLE001  (of gdown, whose errors have no common base)
         raise OSError(" ".join(str(error).split())) from None
 

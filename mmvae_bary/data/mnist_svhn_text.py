@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 BLANK = ALPHABET.index(" ")
 TEXT_LENGTH = 8
+REPEATS = 20  # of each picture, in the published tuples
 VERSION = 3  # to be raised whenever a seed gives other tuples than before
 
 
@@ -78,11 +79,12 @@ class PairedDigits:
 
 
 class MNISTSVHNTextDataModule(FileDataModule):
-    """MNIST-SVHN-Text, many-to-many: each picture of a digit meets 20 of the other kind.
+    """MNIST-SVHN-Text, many-to-many: a picture of a digit meets ``repeats`` of the other kind.
 
     Three modalities share the digit, which is the label: ``mnist`` (1x28x28) and ``svhn``
     (3x32x32) in [0, 1], and ``text`` (8x71), the digit's English word at a random start, drawn
-    anew at each access in training and fixed by the seed in the test. There is no validation
+    anew at each access in training, from torch's own stream, and fixed by the seed in the test.
+    There is no validation
     split, as in the published protocol.
 
     Args:
@@ -99,6 +101,9 @@ class MNISTSVHNTextDataModule(FileDataModule):
         limit_train: Use so many training tuples only, drawn at random; all if None.
         limit_test: Use so many test tuples only, drawn at random; all if None.
 
+    Raises:
+        ValueError: If ``repeats``, a batch size or a limit is below one.
+
     References:
         Sutter, Daunhawer and Vogt, NeurIPS 2020 and ICLR 2021.
     """
@@ -113,7 +118,7 @@ class MNISTSVHNTextDataModule(FileDataModule):
         seed: int = 0,
         cache: str = "data",
         root: str = "data",
-        repeats: int = 20,
+        repeats: int = REPEATS,
         verify: bool = True,
         limit_train: int | None = None,
         limit_test: int | None = None,
@@ -136,11 +141,17 @@ class MNISTSVHNTextDataModule(FileDataModule):
 
     @property
     def notes(self) -> list[str]:
-        if self.verify:
-            return []
-        arrays = self.arrays()
-        sizes = [len(arrays[f"svhn_{split}"]) for split in ("train", "test")]
-        return [f"SVHN truncated: {sizes[0]} training and {sizes[1]} test digits, split by index"]
+        notes = super().notes
+        if self.repeats != REPEATS:
+            notes.append(f"pictures paired {self.repeats} times, not {REPEATS}")
+        if not self.verify:
+            arrays = self.arrays()
+            sizes = [len(arrays[f"svhn_{split}"]) for split in ("train", "test")]
+            notes.append(
+                f"SVHN truncated: {sizes[0]} training and {sizes[1]} test digits, split by index, "
+                "and repeated so that all of MNIST is paired"
+            )
+        return notes
 
     def load(self) -> dict[str, TupleDataset]:
         arrays = self.arrays()
@@ -222,10 +233,11 @@ def _draw_starts(words: Tensor, generator: torch.Generator | None = None) -> Ten
 
 
 def _read_svhn(root: str) -> dict[str, NDArray[np.generic]]:
+    from rich.progress import track
     from torchvision.datasets import SVHN
 
     arrays: dict[str, NDArray[np.generic]] = {}
-    for split in ("train", "test"):
+    for split in track(("train", "test"), "SVHN"):
         url, name, md5 = SVHN.split_list[split]
         pictures, labels = _read_mat(obtain(root, name, [url], md5))
         arrays[f"svhn_{split}"], arrays[f"svhn_{split}_labels"] = pictures, labels
@@ -258,6 +270,13 @@ def _read_mat(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
         content = loadmat(path, variable_names=["X", "y"])
         pictures = np.ascontiguousarray(content["X"].transpose(3, 2, 0, 1))
         labels = content["y"].reshape(len(pictures)).astype(np.int64) % 10
-    except (ValueError, TypeError, KeyError, OSError, zlib.error, MatReadError) as error:
+    except (
+        ValueError, TypeError, KeyError, OSError, NotImplementedError, zlib.error, MatReadError
+    ) as error:  # fmt: skip
         raise ValueError(f"{path}: cannot be read as SVHN: {error}; replace it") from None
+    if pictures.shape[1:] != (3, 32, 32) or pictures.dtype != np.uint8:
+        raise ValueError(
+            f"{path}: got pictures of {pictures.dtype} and shape {pictures.shape[1:]}, expected "
+            "uint8 and (3, 32, 32); replace it"
+        )
     return pictures, labels

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +23,7 @@ URL = "https://zenodo.org/records/4899160/files/PolyMNIST.zip"
 MEMBER = re.compile(r"(train|test)/m(\d+)/(\d+)\.(\d)\.png$")
 PICTURES = (".jpg", ".jpeg", ".png")
 SIDE = 28
+PUBLISHED = {"train": 60_000, "test": 10_000}  # tuples
 VERSION = 1  # to be raised whenever a seed gives other tuples than before
 
 
@@ -46,6 +47,9 @@ class PolyMNISTDataModule(FileDataModule):
         num_textures: Number of modalities with ``"textures"``.
         limit_train: Use so many training tuples only, drawn at random; all if None.
         limit_test: Use so many test tuples only, drawn at random; all if None.
+
+    Raises:
+        ValueError: If ``num_textures``, a batch size or a limit is below one.
     """
 
     num_classes = 10
@@ -64,6 +68,8 @@ class PolyMNISTDataModule(FileDataModule):
     ) -> None:
         limits = {"train": limit_train, "test": limit_test}
         super().__init__(batch_size, eval_batch_size, seed, cache, root, limits)
+        if num_textures < 1:
+            raise ValueError(f"got num_textures={num_textures}, expected at least 1")
         self.backgrounds = backgrounds
         self.num_textures = num_textures
 
@@ -80,9 +86,14 @@ class PolyMNISTDataModule(FileDataModule):
 
     @property
     def notes(self) -> list[str]:
-        if self.backgrounds == "published":
-            return []
-        return [f"tuples made by the recipe, not the published ones: {self.kind}"]
+        if self.backgrounds != "published":
+            made = f"tuples made by the recipe, not the published ones: {self.kind}"
+            return [*super().notes, made]
+        arrays = self.arrays()
+        sizes = tuple(len(arrays[f"{split}_labels"]) for split in PUBLISHED)
+        if sizes == tuple(PUBLISHED.values()):
+            return super().notes
+        return [*super().notes, f"only {sizes[0]} + {sizes[1]} of the published tuples"]
 
     def load(self) -> dict[str, TupleDataset]:
         arrays = self.arrays()
@@ -96,11 +107,14 @@ class PolyMNISTDataModule(FileDataModule):
     def _split(self, split: str, arrays: dict[str, Tensor]) -> StoredTuples:
         label = arrays[f"{split}_labels"]
         chosen = self.limited(split, len(label))
-        names = sorted(name for name in arrays if name.startswith(f"{split}_m"))
-        inputs = {name.removeprefix(f"{split}_"): arrays[name][chosen] for name in names}
+        prefix = f"{split}_m"
+        numbers = sorted(int(name[len(prefix) :]) for name in arrays if name.startswith(prefix))
+        inputs = {f"m{number}": arrays[f"{prefix}{number}"][chosen] for number in numbers}
         return StoredTuples(inputs, label[chosen])
 
     def _make(self, scratch: Path) -> dict[str, NDArray[np.generic]]:
+        from rich.progress import track
+
         if self.backgrounds == "textures":
             backgrounds = [texture(number) for number in range(self.num_textures)]
         else:
@@ -109,7 +123,7 @@ class PolyMNISTDataModule(FileDataModule):
         arrays: dict[str, NDArray[np.generic]] = {}
         for number, split in enumerate(self.limits):
             images, labels = mnist[f"mnist_{split}"], mnist[f"mnist_{split}_labels"]
-            for m, background in enumerate(backgrounds):
+            for m, background in enumerate(track(backgrounds, f"{split} of PolyMNIST")):
                 stream = np.random.default_rng(derive_seed(self.seed, number, m))
                 order = shuffle_within(labels, stream)
                 arrays[f"{split}_m{m}"] = put_before(images[order], background, stream)
@@ -212,16 +226,30 @@ def read_archive(path: Path) -> dict[str, NDArray[np.generic]]:
             pictures = []
             for key in track(sorted(names), f"{split} m{m} of {path.name}"):
                 with archive.open(names[key]) as file:
-                    pictures.append(read_picture(file, f"{path}: {names[key]}"))
+                    pictures.append(_read_digit(file, f"{path}: {names[key]}"))
             arrays[f"{split}_m{m}"] = np.stack(pictures).transpose(0, 3, 1, 2).copy()
             arrays[f"{split}_labels"] = np.array([digit for _, digit in sorted(names)])
     return arrays
 
 
+def _read_digit(file: IO[bytes], name: str) -> NDArray[np.uint8]:
+    picture = read_picture(file, name)
+    if picture.shape[:2] != (SIDE, SIDE):
+        height, width = picture.shape[:2]
+        raise ValueError(f"{name}: got {width}x{height} pixels, expected {SIDE}x{SIDE}")
+    return picture
+
+
 def _check_tuples(path: Path, members: dict[tuple[str, str], dict[tuple[int, int], str]]) -> None:
-    if not {"train", "test"} <= {split for split, _ in members}:
+    found = {split: sorted(m for part, m in members if part == split) for split in PUBLISHED}
+    if not all(found.values()):
         raise ValueError(f"{path}: got no train and test pictures, expected SPLIT/mM/I.DIGIT.png")
-    for split in ("train", "test"):
+    if found["train"] != found["test"]:
+        raise ValueError(
+            f"{path}: got the modalities {found['train']} in train and {found['test']} in test, "
+            "expected the same"
+        )
+    for split in PUBLISHED:
         keys = {m: set(names) for (part, m), names in members.items() if part == split}
         everything = set.union(*keys.values())
         for m, present in keys.items():

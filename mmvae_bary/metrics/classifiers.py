@@ -53,6 +53,12 @@ class ModalityClassifiers:
         """Modality name to the test accuracy or, of attributes, the mean average precision."""
         self.measured_on = ""
 
+    @property
+    def notes(self) -> list[str]:
+        """What networks say of themselves that differs from published ones, for reports."""
+        said = {name: getattr(network, "note", "") for name, network in self.networks.items()}
+        return [f"classifier of {name}: {note}" for name, note in said.items() if note]
+
     def path(self, cache: str, fingerprint: str, *, bfloat16: bool = False) -> Path:
         """The file these classifiers are kept in: one for each training set and recipe.
 

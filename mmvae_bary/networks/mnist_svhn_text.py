@@ -133,6 +133,7 @@ class SVHNClassifier(nn.Sequential):
                 nn.ReLU(),
             ]
         super().__init__(*layers, nn.Flatten(), nn.Linear(128, 10))
+        self.note = "standardizes each picture, unlike the published one" * standardize
 
 
 class DigitTextEncoder(nn.Sequential):
