@@ -6,6 +6,7 @@ A Gaussian is an ``Independent(Normal)`` with one event dimension (diagonal) or 
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from math import prod
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
@@ -301,6 +302,11 @@ def derive_seed(*numbers: int) -> int:
     """
     state = np.random.SeedSequence(numbers).generate_state(1, np.uint64)
     return int(state[0] >> np.uint64(1))
+
+
+def run_seed() -> int:
+    """What Lightning's ``seed_everything`` was called with; zero where it was not."""
+    return int(os.environ.get("PL_GLOBAL_SEED", 0))
 
 
 @contextmanager

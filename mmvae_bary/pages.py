@@ -252,7 +252,7 @@ def markdown(
     blocks.append("\n".join(f"- {_md(remark)}" for remark in report.remarks))
     for table in report.tables:
         rows = [
-            [model, *(_md_cell(cell, table.digits) for cell in cells)]
+            [_md(model), *(_md_cell(cell, table.digits) for cell in cells)]
             for model, cells in table.rows.items()
         ]
         header = ["", *(_md(f"{x.label} {x.group}".strip()) for x in table.columns)]
@@ -267,6 +267,8 @@ def markdown(
         rows = [[_md(text) for text in row] for row in words.rows]
         blocks += [f"## {_md(title)}", _md_rows(list(map(_md, words.header)), rows)]
     blocks += ["## Command", f"    {report.command}"]
+    for label, settings in report.settings.items():
+        blocks += [f"## Settings of {_md(label)}", f"```yaml\n{settings.strip()}\n```"]
     return "\n\n".join(filter(None, blocks)) + "\n"
 
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmvae_bary.runs import PACKAGE, PAPER_MODELS, read_run
+from mmvae_bary.runs import PACKAGE, PAPER_MODELS, read_run, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +82,8 @@ class Plan:
         """
         path = self.folder / "run.json"
         if not path.is_file():
-            if any(file.name != LOCK for file in self.folder.glob("*")):
+            left = [file for file in self.folder.glob("*") if file.suffix != ".part"]
+            if any(file.name != LOCK for file in left):
                 raise ValueError(
                     f"{self.folder}: got a folder without run.json, expected one that mmvae "
                     "reproduce made; choose another --folder"
@@ -124,7 +125,7 @@ class Plan:
 
     def prepare(self) -> None:
         """Make the folder ready for an attempt; what an earlier one left is kept beside."""
-        _write(self.folder / "run.json", json.dumps(self.settings, indent=2) + "\n")
+        write_whole(self.folder / "run.json", json.dumps(self.settings, indent=2) + "\n")
         left = [self.folder / name for name in KEPT if (self.folder / name).is_file()]
         if left:
             number = len(list(self.folder.glob("earlier/*"))) + 1
@@ -219,9 +220,3 @@ def _models(models: Sequence[str]) -> list[str]:
 
 def _name(model: str) -> str:
     return model.rpartition(".")[2]
-
-
-def _write(path: Path, text: str) -> None:
-    beside = path.with_name(f"{path.name}.part")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)

@@ -16,7 +16,7 @@ from mmvae_bary.barycenters.subsets import powerset
 from mmvae_bary.metrics.coherence import shown_sources, sources
 from mmvae_bary.pages import Picture, Report, Words, latex, markdown, page, values
 from mmvae_bary.plotting import Line, dot_panels, line_panels
-from mmvae_bary.runs import Run, by_model, read_run, remarks
+from mmvae_bary.runs import Run, by_model, read_run, remarks, write_whole
 from mmvae_bary.tables import MOST_MODALITIES, Results, Table
 
 if TYPE_CHECKING:
@@ -59,10 +59,10 @@ def report(
     content = gather(models, command, title, notes)
     into.mkdir(parents=True, exist_ok=True)
     grids = {label: _addresses(found, into) for label, found in content.grids.items()}
-    _write(into / "report.md", markdown(content, _save_pictures(content, into), grids))
-    _write(into / "tables.tex", latex(content.tables))
-    _write(into / "tables.csv", values(content.everything))
-    _write(into / "report.html", page(content))
+    write_whole(into / "report.md", markdown(content, _save_pictures(content, into), grids))
+    write_whole(into / "tables.tex", latex(content.tables))
+    write_whole(into / "tables.csv", values(content.everything))
+    write_whole(into / "report.html", page(content))
     return into / "report.html"
 
 
@@ -259,7 +259,7 @@ def _save_pictures(content: Report, into: Path) -> dict[str, str]:
     addresses = {}
     for title, picture in content.pictures.items():
         name = f"{title.lower().replace(' ', '_')}.svg"
-        _write(folder / name, picture.light.decode())
+        write_whole(folder / name, picture.light.decode())
         addresses[title] = f"figures/{name}"
     return addresses
 
@@ -269,9 +269,3 @@ def _addresses(grids: Mapping[str, Path], into: Path) -> dict[str, str]:
         caption: quote(Path(os.path.relpath(path, into)).as_posix())
         for caption, path in grids.items()
     }
-
-
-def _write(path: Path, text: str) -> None:
-    beside = path.with_name(f"{path.name}.part")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)

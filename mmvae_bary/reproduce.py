@@ -115,6 +115,7 @@ class Fleet:
                 self._leave(plan)
                 continue
             self.waiting.remove(plan)
+            plan.check()  # again: another process may have begun it with other settings
             if not plan.finished:
                 self.running[slot] = Attempt.start(plan, lock, slot, self.jobs)
                 _say(f"{plan}: started, in {plan.folder}")

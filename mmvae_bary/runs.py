@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 PAPER_MODELS = ("PoEVAE", "MoEVAE", "MoPoEVAE", "WBVAE", "MWBVAE")
 PACKAGE = "mmvae-bary"
+META = {"model", "seed", "versions", "data"}
+SECTIONS = {"model", "data", "trainer", "ckpt_path"}  # the last one at the end of the file
 # Settings that two runs of one comparison may differ in
 FREE = (
     "seed_everything",
@@ -113,10 +116,13 @@ def _logged(log: Path, prefix: str) -> dict[str, dict[int, float]]:
     if not log.is_file():
         return curves
     whole = log.read_text(encoding="utf-8").splitlines(keepends=True)
-    for row in csv.DictReader(line for line in whole if line.endswith("\n")):
-        for key, value in row.items():
-            if value and key.startswith(prefix):
-                curves.setdefault(key, {})[int(row["step"])] = float(value)
+    try:
+        for row in csv.DictReader(line for line in whole if line.endswith("\n")):
+            for key, value in row.items():
+                if value and key.startswith(prefix):
+                    curves.setdefault(key, {})[int(row["step"])] = float(value)
+    except (ValueError, KeyError, AttributeError, csv.Error):
+        raise ValueError(f"{log}: got a broken file, expected a log of training") from None
     return curves
 
 
@@ -129,11 +135,21 @@ def read_run(folder: Path) -> Run:
     results = _read(folder / "results.json", json.loads)
     config = _read(folder / "config.yaml", yaml.safe_load)
     meta = results.pop("meta", None)
-    if not isinstance(meta, dict) or not {"model", "seed", "versions", "data"} <= set(meta):
+    if not isinstance(meta, dict) or not set(meta) >= META or not _is_dict(meta, "versions"):
         raise ValueError(f"{folder / 'results.json'}: got no meta of a run, expected one")
+    if not set(config) >= SECTIONS or not _is_dict(config, "model", "init_args", "modalities"):
+        raise ValueError(
+            f"{folder / 'config.yaml'}: got settings that are not whole, expected those of a run"
+        )
     if not all(isinstance(value, int | float) for value in results.values()):
         raise ValueError(f"{folder / 'results.json'}: got a figure that is no number")
     return Run(folder, results, meta, config)
+
+
+def _is_dict(settings: Any, *path: str) -> bool:
+    for key in path:
+        settings = settings.get(key) if isinstance(settings, dict) else None
+    return isinstance(settings, dict)
 
 
 def _read(path: Path, parse: Any) -> dict[str, Any]:
@@ -148,6 +164,13 @@ def _read(path: Path, parse: Any) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: got {type(content).__name__}, expected a mapping")
     return content
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader finds the whole of it or none, whoever else writes it too."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
 
 
 def by_model(runs: Sequence[Run]) -> dict[str, list[Run]]:

@@ -82,6 +82,7 @@ def make_run(
             "init_args": {"modalities": modalities, "beta": 2.5},
         },
         "data": {"class_path": f"mmvae_bary.{data}", "init_args": {"num_train": 100}},
+        "ckpt_path": None,
     }
     text = yaml.safe_dump(config, sort_keys=False)
     (folder / "config.yaml").write_text(text, encoding="utf-8")
@@ -228,6 +229,26 @@ REFUSED: dict[str, tuple[Callable[[Path, Path], Any], str]] = {
     "corrupt settings": (
         lambda _, b: (b / "config.yaml").write_text("a: [", encoding="utf-8"),
         "b/config.yaml: got a broken file, expected that of a finished run",
+    ),
+    "half-written settings": (
+        lambda _, b: change_config(b, lambda config: config.pop("ckpt_path")),
+        "b/config.yaml: got settings that are not whole, expected those of a run",
+    ),
+    "settings without modalities": (
+        lambda _, b: change_config(b, lambda config: config["model"].pop("init_args")),
+        "b/config.yaml: got settings that are not whole, expected those of a run",
+    ),
+    "a corrupt log": (
+        lambda _, b: (b / "metrics.csv").write_text("step,train/loss\nx,1.0\n"),
+        "b/metrics.csv: got a broken file, expected a log of training",
+    ),
+    "a log of too long rows": (
+        lambda _, b: (b / "metrics.csv").write_text("step,train/loss\n1,1.0,2.0\n"),
+        "b/metrics.csv: got a broken file, expected a log of training",
+    ),
+    "no versions": (
+        lambda _, b: change_results(b, lambda results: results["meta"].update(versions="1")),
+        "b/results.json: got no meta of a run, expected one",
     ),
     "no meta": (
         lambda _, b: change_results(b, lambda results: results.pop("meta")),

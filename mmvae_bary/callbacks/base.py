@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mmvae_bary.data import MultimodalDataModule
-from mmvae_bary.distributions import derive_seed, seeded
+from mmvae_bary.distributions import derive_seed, run_seed, seeded
 from mmvae_bary.model import Encoding, MultimodalVAE
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ class MetricCallback(Callback, ABC):
     processes share the batches.
 
     Args:
-        seed: Seed of the draws.
+        seed: Seed of the draws, together with the one of Lightning's ``seed_everything``, so that
+            runs of several seeds differ in them.
     """
 
     in_validation = True
@@ -37,6 +38,11 @@ class MetricCallback(Callback, ABC):
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
         self.metrics: list[Metric] = []
+
+    @property
+    def stream(self) -> int:
+        """Where the draws of an evaluation start."""
+        return derive_seed(self.seed, run_seed())
 
     @abstractmethod
     def start(self, data: MultimodalDataModule, model: MultimodalVAE) -> list[Metric]:
@@ -48,7 +54,7 @@ class MetricCallback(Callback, ABC):
 
     def _start(self, trainer: Trainer, model: LightningModule) -> None:
         assert isinstance(model, MultimodalVAE)
-        with seeded(self.seed, model.device):
+        with seeded(self.stream, model.device):
             self.metrics = self.start(data_of(trainer), model)
         for metric in self.metrics:
             metric.to(model.device)
@@ -57,7 +63,7 @@ class MetricCallback(Callback, ABC):
         self, trainer: Trainer, model: LightningModule, encoding: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(model, MultimodalVAE)
-        with seeded(derive_seed(self.seed, model.batch_number(batch_idx)), model.device):
+        with seeded(derive_seed(self.stream, model.batch_number(batch_idx)), model.device):
             self.update(model, batch, encoding)
 
     def _log(self, model: LightningModule, prefix: str) -> None:

@@ -81,11 +81,11 @@ class LinearProbeCallback(MetricCallback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse too many rows before time is spent."""
         if stage != "predict":
-            data_of(trainer).probe_dataloader(self.num_rows, self.seed)
+            data_of(trainer).probe_dataloader(self.num_rows, self.stream)
 
     def start(self, data: MultimodalDataModule, model: MultimodalVAE) -> list[Metric]:
         rows, labels = [], []
-        for batch in data.probe_dataloader(self.num_rows, self.seed):
+        for batch in data.probe_dataloader(self.num_rows, self.stream):
             encoding = model.encode_modalities(batch.inputs, batch.present)
             rows.append(self._represent(model.conditionals(encoding)))
             labels.append(label_of(batch))

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from mmvae_bary.batch import Batch
-from mmvae_bary.distributions import derive_seed
+from mmvae_bary.distributions import derive_seed, run_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -178,7 +178,8 @@ class MultimodalDataModule(LightningDataModule, ABC):
     Args:
         batch_size: Training tuples in a batch.
         eval_batch_size: Validation and test tuples in a batch.
-        seed: Seed of the tuples and of their order.
+        seed: Seed of the tuples. The order they are trained in depends on Lightning's
+            ``seed_everything`` besides, so that runs of several seeds differ in it.
         cache: Folder for what is made or learned from the data, such as classifiers.
 
     Raises:
@@ -313,7 +314,7 @@ class MultimodalDataModule(LightningDataModule, ABC):
             torch.arange(size, device=self.device),
             batch_size,
             shuffle=shuffle,
-            seed=self.seed,
+            seed=derive_seed(self.seed, run_seed()),
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=processes,
         )

@@ -33,7 +33,8 @@ def logistic_regression(
     .. math:: \min_{W, b} \; C \sum_n -\log p(y_n | x_n) + \tfrac12 \|W\|^2
 
     with :math:`p(y | x)` the softmax of :math:`W x + b`: the objective of scikit-learn's
-    ``LogisticRegression`` with its defaults. A label of several attributes gets a binary
+    ``LogisticRegression`` with its defaults; of two classes as well, where scikit-learn has one
+    column of weights, the difference of these two. A label of several attributes gets a binary
     regression each, with the sigmoid instead.
 
     Each representation has an L-BFGS of its own, and all of them take a step together, in the
@@ -76,15 +77,20 @@ class _Regressions:
         """Linear in the point: shape ``(K, C, N)``."""
         return torch.baddbmm(point[..., -1:], point[..., :-1], self.x.mT)
 
+    @property
+    def _penalty(self) -> float:
+        # two columns, opposite to each other, have half the square of their difference
+        return 2.0 if not self.several and len(self.target) == 2 else 1.0
+
     def slope(self, point: Tensor, logits: Tensor, direction: Tensor, along: Tensor) -> Tensor:
         """The derivative in a direction, along which logits change so: shape ``(K, 1, 1)``."""
         loss = (self._residual(logits) * along).sum((1, 2), keepdim=True)
-        return loss + (point * direction)[..., :-1].sum((1, 2), keepdim=True)
+        return loss + self._penalty * (point * direction)[..., :-1].sum((1, 2), keepdim=True)
 
     def gradient(self, point: Tensor, logits: Tensor) -> Tensor:
         """By the coefficients, of their shape."""
         residual = self._residual(logits)
-        by_weight = torch.baddbmm(point[..., :-1], residual, self.x)
+        by_weight = torch.baddbmm(point[..., :-1], residual, self.x, beta=self._penalty)
         return torch.cat([by_weight, residual.sum(-1, keepdim=True)], -1)
 
     def _residual(self, logits: Tensor) -> Tensor:

@@ -236,7 +236,7 @@ def _frechet(features: nn.Module) -> FrechetInceptionDistance:
     # what is fed are features already, found once for all distances
     identity = nn.Identity()
     identity.num_features = features.num_features
-    distance = FrechetInceptionDistance(identity)
+    distance = FrechetInceptionDistance(identity, sync_on_compute=False)  # see _distance
     distance.orig_dtype = torch.float32  # else unknown to a process that no batch came to
     return distance
 
@@ -251,10 +251,11 @@ def _measures(shape: Sequence[int]) -> dict[str, Metric]:
 
 def _distance(measure: Any) -> Tensor | None:
     """The distance, NaN where features are, None where one sample has no covariance."""
-    if measure.real_features_num_samples < 2:
-        return None
-    moments = (measure.real_features_cov_sum, measure.fake_features_cov_sum)
-    if not all(bool(x.isfinite().all()) for x in moments):
-        return torch.full_like(moments[0][0, 0], torch.nan)
-    value: Tensor = measure.compute()
-    return value
+    with measure.sync_context():  # first, so that all processes decide alike
+        if measure.real_features_num_samples < 2:
+            return None
+        moments = (measure.real_features_cov_sum, measure.fake_features_cov_sum)
+        if not all(bool(x.isfinite().all()) for x in moments):
+            return torch.full_like(moments[0][0, 0], torch.nan)
+        value: Tensor = measure.compute()
+        return value
