@@ -17,11 +17,18 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException as LightningError
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import (
+    ArgsType,
+    LightningArgumentParser,
+    LightningCLI,
+    SaveConfigCallback,
+)
+from lightning.pytorch.loggers import WandbLogger
 
 import mmvae_bary.networks  # noqa: F401  (their short names are known once they are imported)
 from mmvae_bary.callbacks import (
@@ -102,8 +109,9 @@ def _group(config: Namespace) -> None:
         if getattr(logger, "class_path", "").endswith("WandbLogger"):
             model, data = (config[key].class_path.rpartition(".")[2] for key in ("model", "data"))
             benchmark = data.removesuffix("DataModule")
-            own = {"group": benchmark, "job_type": model, "tags": [benchmark, model],
-                   "name": f"{model} {config.seed_everything}"}  # fmt: skip
+            seed = config.seed_everything
+            own = {"group": benchmark, "job_type": model, "name": f"{model} {seed}",
+                   "tags": [benchmark, model, f"seed {seed}"]}  # fmt: skip
             for key, value in own.items():
                 if logger.init_args.get(key) is None:
                     logger.init_args[key] = value
@@ -131,6 +139,17 @@ def main(args: list[str] | None = None) -> None:
         sys.exit(f"mmvae: error: {_said(error)} (MMVAE_DEBUG=1 shows where)")
 
 
+class _SaveConfig(SaveConfigCallback):
+    """Keep the configuration in the run's folder, and on Weights & Biases, whole as well."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Called by Lightning on the first process."""
+        said = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_hyperparams(said)
+
+
 class _ConfigurationCLI(MultimodalCLI):
     """What a configuration says, without a subcommand."""
 
@@ -151,6 +170,7 @@ def _cli(args: list[str], *, run: bool) -> MultimodalCLI:
         subclass_mode_data=True,
         seed_everything_default=0,
         auto_configure_optimizers=False,
+        save_config_callback=_SaveConfig,
         parser_kwargs={**quiet, "epilog": EPILOG, **subcommands},
         run=run,
         args=args,

@@ -81,7 +81,7 @@ def number(cell: Cell, digits: int) -> str:
 
 
 def printed(cell: Cell, digits: int) -> str:
-    """What the paper has for a cell, in its own decimals; nothing where it has nothing."""
+    """What was published for a cell, in its own decimals; nothing where nothing was."""
     if cell.published is None:
         return ""
     mean, deviation = cell.published
@@ -99,7 +99,7 @@ def notes(table: Table) -> list[str]:
         table.caption,
         *(["Mean ± sample standard deviation over seeds."] if several else ["One seed."]),
         *([SIGNIFICANCE] if several and len(table.rows) > 1 else []),
-        *(["Below or in brackets: the paper's numbers, over five runs."] * table.has_published),
+        *([f"Below or in brackets: {table.published_in}."] if table.published_in else []),
     ]
 
 
@@ -307,7 +307,7 @@ def _latex_table(table: Table) -> str:
         lines.append(_latex_row([_tex(model), *(_latex_cell(x, table.digits) for x in cells)]))
         if any(cell and cell.published for cell in cells):
             paper = [_tex(printed(cell, table.digits)) if cell else "" for cell in cells]
-            lines.append(_latex_row([r"\quad paper", *paper]))
+            lines.append(_latex_row([r"\quad published", *paper]))
     body = "\n".join(lines)
     return (
         "\\begin{table}\n\\centering\n\\small\n"

@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from mmvae_bary.barycenters.subsets import powerset
-from mmvae_bary.metrics.coherence import shown_sources, sources
+from mmvae_bary.metrics.coherence import judged_sources, shown_sources
 from mmvae_bary.pages import Picture, Report, Words, latex, markdown, page, values
 from mmvae_bary.plotting import Line, dot_panels, line_panels
 from mmvae_bary.runs import Run, by_model, read_run, remarks, write_whole
@@ -131,7 +131,7 @@ def _by_attribute(models: Models) -> Picture | None:
     subsets = ["+".join(subset) for subset in powerset(run.names)]
     wanted = {f"probe, {subset}": f"probe/{run.measure}/{subset}" for subset in subsets}
     for target in run.names:
-        for source in map("+".join, sources(run.names, target)):
+        for source in map("+".join, judged_sources(run.names, target)):
             wanted[f"coherence, {source} → {target}"] = f"coherence/{source}->{target}"
     chance = {"chance": {name: rates[name] for name in order}}
     panels = {
@@ -205,17 +205,24 @@ def _svg(draw: Callable[[], Figure]) -> bytes:
 
 
 def _grids(run: Run) -> dict[str, Path]:
-    """The pictures of a run's samples: of all directions or, where they are many, of the ends."""
+    """The pictures of a run's samples: of all directions or, where they are many, one a size."""
     wanted = {"prior → all": "prior_to_all.png"}
     for target in run.names:
         subsets = shown_sources(run.names, target)
         if len(run.names) > MOST_MODALITIES:
-            subsets = [subsets[0], *subsets[-2:]]
+            subsets = _middle(run.names, target)
         for subset in subsets:
             source = "+".join(subset)
             wanted[f"{source} → {target}"] = f"{source}_to_{target}.png"
     found = {caption: run.folder / "samples" / name for caption, name in wanted.items()}
     return {caption: path for caption, path in found.items() if path.is_file()}
+
+
+def _middle(names: Sequence[str], target: str) -> list[tuple[str, ...]]:
+    """A source of each size: neighbours in the middle of the others, as in S5 and S6; then all."""
+    others = [name for name in names if name != target]
+    starts = [(size, (len(others) - size) // 2) for size in range(1, len(others) + 1)]
+    return [*(tuple(others[start : start + size]) for size, start in starts), tuple(names)]
 
 
 def _facts(models: Models) -> dict[str, Words]:

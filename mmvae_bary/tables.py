@@ -35,7 +35,7 @@ class Column:
     """What a column shows: the mean of some of a run's figures, often of one.
 
     Args:
-        key: Its name in ``tables.csv`` and among what was published.
+        key: Its name in ``tables.csv``.
         label: Its heading.
         parts: Keys of the figures.
         group: The heading above, shared with its neighbours.
@@ -47,6 +47,11 @@ class Column:
     parts: tuple[str, ...]
     group: str = ""
     lower_is_better: bool = False
+
+    @property
+    def published_key(self) -> str:
+        """The key of what was published, which may be by either estimator."""
+        return self.key.replace("log_likelihood_grouped/", "log_likelihood/")
 
     def of(self, figures: Mapping[str, float]) -> float | None:
         """Its value for a run; None where the run has not all that it takes."""
@@ -66,7 +71,7 @@ class Cell:
 
     Args:
         values: One for each seed.
-        published: The paper's mean and, where it is printed, standard deviation.
+        published: The published mean and, where it is printed, standard deviation.
         best: Whether the model is significantly better than every other.
     """
 
@@ -95,6 +100,7 @@ class Table:
         digits: Decimal places to show.
         columns: What is shown.
         rows: Model to its cells.
+        published_in: Where the published numbers are from; nothing where there are none.
     """
 
     title: str
@@ -102,11 +108,7 @@ class Table:
     digits: int
     columns: Sequence[Column]
     rows: Mapping[str, Sequence[Cell | None]]
-
-    @property
-    def has_published(self) -> bool:
-        """Whether the paper has a number for any cell."""
-        return any(cell and cell.published for cells in self.rows.values() for cell in cells)
+    published_in: str = ""
 
 
 class Kind(NamedTuple):
@@ -161,6 +163,7 @@ class Results:
                 self._table(coherence.title, judged, coherence.digits, columns),
             ]
         found.append(self._table(*likelihood[:3], likelihood.columns))
+        found.append(self._trust())
         given = {name: [*map("+".join, sources(self.names, name)), "prior"] for name in self.names}
         found.append(self._distances({k: dict(zip(s, s, strict=True)) for k, s in given.items()}))
         found.append(self._reconstruction())
@@ -178,6 +181,24 @@ class Results:
             "classifiers unless the settings name others; lower is better."
         )
         return self._table("Fréchet distance", caption, 2, columns)
+
+    def _trust(self) -> Table:
+        columns = [
+            column
+            for end, group in (
+                ("/standard_error", "standard error"),
+                ("/effective_sample_size", "effective sample size"),
+            )
+            for column in _given(self.names, "log_likelihood/", group, end)
+        ]
+        columns += _given(self.names, "log_likelihood_grouped/", "grouped across items, biased")
+        caption = (
+            "Of the log-likelihood: standard error over items; effective number of the samples "
+            "that each item's weights make, of which few mean an estimate far too low."
+        )
+        return self._table(
+            "Log-likelihood, how far to trust it", caption, 1, columns, compared=False
+        )
 
     def _reconstruction(self) -> Table:
         everything = "+".join(self.names)
@@ -241,22 +262,39 @@ class Results:
         found = [run["coherence/chance"] for run in runs if "coherence/chance" in run]
         return f"; random scores reach {np.mean(found):.3f}" if found else ""
 
-    def _table(self, title: str, caption: str, digits: int, columns: Iterable[Column]) -> Table:
-        """A table of the columns that any run has figures for."""
+    def _table(
+        self,
+        title: str,
+        caption: str,
+        digits: int,
+        columns: Iterable[Column],
+        *,
+        compared: bool = True,
+    ) -> Table:
+        """A table of the columns that any run has figures for, the best ones found if compared."""
         samples = {column: self._samples(column) for column in columns}
         samples = {column: values for column, values in samples.items() if values}
-        best = significantly_best([column.oriented(found) for column, found in samples.items()])
+        oriented = [column.oriented(found) for column, found in samples.items()]
+        best = significantly_best(oriented) if compared else [None] * len(oriented)
         printed = published(self.data)
         rows = {
             model: [
-                Cell(values[model], printed.get(column.key, {}).get(model), best[place] == model)
+                Cell(
+                    values[model],
+                    printed.get(column.published_key, {}).get(model),
+                    best[place] == model,
+                )
                 if model in values
                 else None
                 for place, (column, values) in enumerate(samples.items())
             ]
             for model in self.figures
         }
-        return Table(title, caption, digits, list(samples), rows)
+        sources = published_in(self.data)
+        keys = [column.published_key for column in samples]
+        shown = [key for key in keys if printed.get(key, {}).keys() & rows]
+        told = "; ".join(dict.fromkeys(sources[key] for key in shown))
+        return Table(title, caption, digits, list(samples), rows, told)
 
     def _samples(self, column: Column) -> Samples:
         values = {model: [column.of(run) for run in runs] for model, runs in self.figures.items()}
@@ -267,10 +305,10 @@ class Results:
         }
 
 
-def _given(names: Sequence[str], prefix: str, group: str = "") -> list[Column]:
+def _given(names: Sequence[str], prefix: str, group: str = "", end: str = "") -> list[Column]:
     """A column for each subset."""
     return [
-        Column(key := f"{prefix}{subset}", subset, (key,), group)
+        Column(key := f"{prefix}{subset}{end}", subset, (key,), group)
         for subset in map("+".join, powerset(names))
     ]
 
@@ -357,17 +395,28 @@ def holm(pvalues: Sequence[float]) -> NDArray[np.float64]:
 
 
 @cache
+def _published_tables(data: str) -> list[dict[str, Any]]:
+    text = (files("mmvae_bary") / "published.yaml").read_text(encoding="utf-8")
+    tables: list[dict[str, Any]] = yaml.safe_load(text).get(data, [])
+    return tables
+
+
+def published_in(data: str) -> dict[str, str]:
+    """Where the numbers for a data module's class are from, by column key."""
+    tables = _published_tables(data)
+    return {key: table["source"] for table in tables for key in table["columns"].split()}
+
+
+@cache
 def published(data: str) -> Mapping[str, Mapping[str, tuple[float, float | None]]]:
-    """The paper's numbers for a data module's class: column key to model to mean and deviation.
+    """Published numbers for a data module's class: column key to model to mean and deviation.
 
     Example:
         >>> published("MNISTSVHNTextDataModule")["probe/accuracy/svhn"]["MWBVAE"]
         (0.83, 0.01)
     """
-    text = (files("mmvae_bary") / "published.yaml").read_text(encoding="utf-8")
     numbers: dict[str, dict[str, tuple[float, float | None]]] = {}
-    tables: list[dict[str, Any]] = yaml.safe_load(text).get(data, [])
-    for table in tables:
+    for table in _published_tables(data):
         for model, row in table["rows"].items():
             for key, number in zip(table["columns"].split(), row.split(), strict=True):
                 mean, _, deviation = number.partition("±")

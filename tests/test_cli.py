@@ -331,9 +331,11 @@ def test_offline_weights_and_biases_run(cache: str, monkeypatch: pytest.MonkeyPa
     assert rows["text"][3] is None
     run = next(record.run for record in records if record.run.run_id)
     assert (run.display_name, run.run_group, run.job_type) == ("MWBVAE 0", "Digits", "MWBVAE")
-    assert list(run.tags) == ["Digits", "MWBVAE"]
+    assert list(run.tags) == ["Digits", "MWBVAE", "seed 0"]
     settings = {item.key: item.value_json for r in records for item in r.config.update}
     assert json.loads(settings["beta"]) == 2.5
+    assert json.loads(settings["seed_everything"]) == 0
+    assert json.loads(settings["data"])["init_args"]["num_train"] == 600
 
 
 def test_a_users_own_group_and_name_stay() -> None:
@@ -350,7 +352,7 @@ def test_a_users_own_group_and_name_stay() -> None:
         (kept,) = found if isinstance(found, list) else [found]
         assert (kept.init_args.group, kept.init_args.name) == ("mine", "first")
         assert kept.init_args.job_type == "MWBVAE"
-        assert kept.init_args.tags == ["Digits", "MWBVAE"]
+        assert kept.init_args.tags == ["Digits", "MWBVAE", "seed 0"]
 
 
 def test_tensorboard_gets_the_figures_and_the_pictures(cache: str) -> None:

@@ -33,12 +33,12 @@ from mmvae_bary.metrics import (
     ReconstructionQuality,
     is_picture,
 )
-from mmvae_bary.metrics.coherence import sources
+from mmvae_bary.metrics.coherence import judged_sources, sources
 from mmvae_bary.metrics.linear_probe import Probe
 from mmvae_bary.model import Encoding, MultimodalVAE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from torch.distributions import Distribution
     from torchmetrics import Metric
@@ -110,9 +110,9 @@ class CoherenceCallback(MetricCallback):
     """Cross-modal and joint coherence, judged by a classifier for each modality.
 
     Latents are drawn from q(z | x_S) for every item and subset S, every target outside S is
-    decoded from them, and the mean of p(x | z) is classified. Classifiers are trained on first
-    use, kept beside the data, and always judge in evaluation mode. The test tells the coherence of
-    each class, or attribute, too.
+    decoded from them, and given all every target, and the mean of p(x | z) is classified.
+    Classifiers are trained on first use, kept beside the data, and always judge in evaluation
+    mode. The test tells the coherence of each class, or attribute, too.
 
     Args:
         classifiers: Modality name to a network from ``(N, *shape)`` to the logits of classes or
@@ -210,7 +210,7 @@ class CoherenceCallback(MetricCallback):
             )
         )
         self.joint = JointCoherence(model.names, networks, data.attributes)
-        self.source_rows = source_rows(model)
+        self.source_rows = source_rows(model, judged_sources)
         return [self.cross_modal, self.joint]
 
     def update(self, model: MultimodalVAE, batch: Batch, encoding: Encoding) -> None:
@@ -342,7 +342,7 @@ class QualityCallback(MetricCallback):
         for network in self.features.values():
             network.to(model.device)
         shapes = {name: m.shape for name, m in model.modalities.items()}
-        self.source_rows = source_rows(model)
+        self.source_rows = source_rows(model, sources)
         self.frechet = FrechetDistance(model.names, self.features)
         judged = {name: shape for name, shape in shapes.items() if name not in data.alphabets}
         self.reconstruction = ReconstructionQuality(model.names, judged)
@@ -376,10 +376,12 @@ def _one_each(what: str, given: Iterable[str], names: Iterable[str]) -> None:
         raise ValueError(f"{what}: got {list(given)}, expected one for each of {list(names)}")
 
 
-def source_rows(model: MultimodalVAE) -> dict[str, Tensor]:
-    """Where the sources of each target stand among the model's subsets."""
+def source_rows(
+    model: MultimodalVAE, of: Callable[[Sequence[str], str], list[tuple[str, ...]]]
+) -> dict[str, Tensor]:
+    """Where the subsets that each target is generated from stand among the model's."""
     place = {subset: row for row, subset in enumerate(model.subsets)}
     return {
-        name: torch.tensor([place[s] for s in sources(model.names, name)], device=model.device)
+        name: torch.tensor([place[s] for s in of(model.names, name)], device=model.device)
         for name in model.names
     }

@@ -28,17 +28,27 @@ def sources(modalities: Sequence[str], target: str) -> list[tuple[str, ...]]:
     return [subset for subset in powerset(modalities) if target not in subset]
 
 
+def judged_sources(modalities: Sequence[str], target: str) -> list[tuple[str, ...]]:
+    """What coherence is told for: the :func:`sources` of a target, and all modalities last.
+
+    Example:
+        >>> judged_sources(["a", "b"], "b")
+        [('a',), ('a', 'b')]
+    """
+    return [*sources(modalities, target), tuple(modalities)]
+
+
 def shown_sources(modalities: Sequence[str], target: str) -> list[tuple[str, ...]]:
     """The sources of a target that pictures are drawn of, all modalities last.
 
-    All :func:`sources` of up to five modalities; of more, each alone and all but the target.
+    Those judged, of up to five modalities; of more, each alone and all but the target.
 
     Example:
         >>> shown_sources(["a", "b"], "b")
         [('a',), ('a', 'b')]
     """
     if len(modalities) <= MOST_SHOWN:
-        return [*sources(modalities, target), tuple(modalities)]
+        return judged_sources(modalities, target)
     others = tuple(name for name in modalities if name != target)
     return [*((name,) for name in others), others, tuple(modalities)]
 
@@ -46,7 +56,8 @@ def shown_sources(modalities: Sequence[str], target: str) -> list[tuple[str, ...
 class CrossModalCoherence(Metric):
     """Share of generated samples that a classifier assigns to the true class of their source.
 
-    For every non-empty subset S of the modalities and every target outside S.
+    For every target and every non-empty subset S of the other modalities, and of all of them,
+    the target among them, which no mean counts.
 
     Args:
         modalities: The modalities' names, in the model's order.
@@ -63,7 +74,7 @@ class CrossModalCoherence(Metric):
 
     Example:
         >>> metric = CrossModalCoherence(["a", "b"], {"a": lambda x: x, "b": lambda x: x})
-        >>> digits = torch.eye(3)[None, None]  # samples that are their own logits
+        >>> digits = torch.eye(3).expand(1, 2, 3, 3)  # samples that are their own logits
         >>> metric.update({"a": digits, "b": digits.roll(1, -1)}, torch.arange(3))
         >>> metric.compute()["coherence/b->a"], metric.compute()["coherence/a->b"]
         (tensor(1.), tensor(0.))
@@ -108,7 +119,7 @@ class CrossModalCoherence(Metric):
 
         Args:
             generated: Target name to samples of shape ``(S, K, B, *shape)``, S of each item from
-                its K :func:`sources`, in their order.
+                its K :func:`judged_sources`, in their order.
             label: True classes of shape ``(B,)``.
         """
         hits = []
@@ -128,8 +139,9 @@ class CrossModalCoherence(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Coherences from 0 to 1 by ``coherence/SOURCES->TARGET``, and their means.
 
-        ``coherence/mean`` is the mean over all directions, ``coherence/mean/2`` the mean over
-        those from two inputs, ``coherence/mean->TARGET`` the mean over those to one target. Below
+        ``coherence/mean`` is the mean over all directions whose target is not given,
+        ``coherence/mean/2`` the mean over those from two inputs, ``coherence/mean->TARGET`` the
+        mean over those to one target. Below
         each its ``standard_error``, from the spread over items, where there are two or more, and
         ``class_C``, the share for the items of a class.
         """
@@ -192,7 +204,7 @@ class AttributeCoherence(Metric):
 
         Args:
             generated: Target name to samples of shape ``(S, K, B, *shape)``, S of each item from
-                its K :func:`sources`, in their order.
+                its K :func:`judged_sources`, in their order.
             label: Zeros and ones of shape ``(B, A)``.
         """
         for name in self.modalities:
@@ -293,13 +305,16 @@ class JointCoherence(Metric):
 def _groups(modalities: Sequence[str]) -> dict[str, list[int]]:
     """What is told: a figure's key to the directions that it is the mean of.
 
-    Each direction by itself, all of them, those of so many inputs, and those to a target. They are
-    counted target by target, each from its :func:`sources`.
+    Each direction by itself and, of those whose target is not given, all of them, those of so many
+    inputs, and those to a target. They are counted target by target, each from its
+    :func:`judged_sources`.
     """
-    directions = [(subset, name) for name in modalities for subset in sources(modalities, name)]
+    directions = [(s, name) for name in modalities for s in judged_sources(modalities, name)]
     groups = {f"coherence/{'+'.join(s)}->{name}": [r] for r, (s, name) in enumerate(directions)}
-    groups["coherence/mean"] = list(range(len(directions)))
     for row, (subset, target) in enumerate(directions):
+        if target in subset:
+            continue
+        groups.setdefault("coherence/mean", []).append(row)
         groups.setdefault(f"coherence/mean/{len(subset)}", []).append(row)
         groups.setdefault(f"coherence/mean->{target}", []).append(row)
     return groups

@@ -54,7 +54,7 @@ class LogLikelihood(Metric):
         self.estimator = estimator
         self.prefix = prefix
         # sums of squares would lose the spread of large figures in float32
-        zeros = torch.zeros(3, 2, len(self.subsets), len(self.targets))
+        zeros = torch.zeros(3, 2, len(self.subsets) + 1, len(self.targets))
         self.add_state("moments", zeros, dist_reduce_fx=merge_moments)
 
     def update(self, log_weights: Tensor) -> None:
@@ -65,6 +65,7 @@ class LogLikelihood(Metric):
         """
         estimate = self.estimator(log_weights)
         figures = torch.stack([estimate.value, estimate.effective_sample_size])
+        figures = torch.cat([figures, figures.mean(1, keepdim=True)], 1)  # over subsets
         added = moments(figures).to(self.moments)
         self.moments = merge_moments(torch.stack([self.moments, added]))
 
@@ -72,21 +73,22 @@ class LogLikelihood(Metric):
         """Means over items, in nats.
 
         ``log_likelihood/SUBSET`` of all modalities jointly and ``log_likelihood/SUBSET->MODALITY``
-        of one, with z drawn given the subset; below each its ``standard_error``, from the spread
-        over items, where there are two or more, and its ``effective_sample_size``, a mean over
-        items. ``log_likelihood/mean`` is the mean over subsets of the joint.
+        of one, with z drawn given the subset, and ``log_likelihood/mean`` and
+        ``log_likelihood/mean->MODALITY``, their means over subsets; below each its
+        ``standard_error``, from the spread over items, where there are two or more, and its
+        ``effective_sample_size``, a mean over items.
         """
         count, (value, size), (squares, _) = self.moments
         error = (squares / (count[0] - 1) / count[0]).sqrt()
         result = {}
-        for row, subset in enumerate(self.subsets):
+        for row, subset in enumerate([*self.subsets, ("mean",)]):
             for column, target in enumerate(self.targets):
                 key = f"{self.prefix}/{'+'.join(subset)}{target}"
                 result[key] = value[row, column]
                 if count[0, row, column] > 1:
                     result[f"{key}/standard_error"] = error[row, column]
                 result[f"{key}/effective_sample_size"] = size[row, column]
-        return {**result, f"{self.prefix}/mean": value[:, 0].mean()}
+        return result
 
 
 def moments(values: Tensor) -> Tensor:
