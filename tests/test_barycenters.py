@@ -39,6 +39,7 @@ from mmvae_bary.distributions import (
     diagonal_parameters,
     full_gaussian,
     map_parameters,
+    select,
 )
 from mmvae_bary.divergences import kl, wasserstein
 from tests.conftest import random_experts
@@ -483,3 +484,77 @@ def test_mixture_of_full_covariance_experts() -> None:
     posterior = MixtureOfExperts()(experts, weights)
     torch.testing.assert_close(posterior.mean, (loc[:, 0] + loc[:, 2]) / 2)
     assert posterior.rsample((7,)).shape == (7, 5, 2)
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILY if name != "weighted-by-dimension"])
+def test_full_covariances_keep_the_contract(name: str) -> None:
+    """One expert comes back, absent ones reach nothing, and rows stand apart."""
+    barycenter = FAMILY[name]()
+    loc, scale = diagonal_parameters(random_experts(5, M))
+    factor = torch.diag_embed(scale) + 0.3 * torch.randn(5, M, 3, 3).tril(-1)
+    loc.requires_grad_(), factor.requires_grad_()
+    experts = full_gaussian(loc, factor)
+    weights = torch.tensor([[1.0, 1, 1], [1, 0, 1], [0, 1, 0], [0, 0, 0], [1, 1, 0]])
+    posterior = barycenter(experts, weights)
+    (posterior.mean.sum() + posterior.variance.sum()).backward()
+    for gradient in (loc.grad, factor.grad):
+        assert gradient is not None
+        assert gradient.isfinite().all()
+        assert (gradient[weights == 0] == 0).all()
+    assert torch.equal(posterior.mean[3], torch.zeros(3))
+    torch.testing.assert_close(posterior.variance[3], torch.ones(3))
+    if name != "product-always":  # whose prior pulls
+        torch.testing.assert_close(posterior.mean[2], loc[2, 1], rtol=1e-3, atol=1e-3)
+        expected = factor[2, 1].square().sum(-1)
+        torch.testing.assert_close(posterior.variance[2], expected, rtol=1e-3, atol=1e-3)
+    for row in (0, 1, 4):
+        one = barycenter(map_parameters(lambda t, row=row: t[row], experts), weights[row])
+        torch.testing.assert_close(one.mean, posterior.mean[row], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(one.variance, posterior.variance[row], rtol=1e-3, atol=1e-4)
+
+
+GRID = torch.linspace(-30, 30, 60_001, dtype=torch.float64)
+
+
+def on_grid(q: Distribution) -> Tensor:
+    """The density of a distribution on the line."""
+    return q.log_prob(GRID.unsqueeze(-1)).exp()
+
+
+def two_on_the_line() -> tuple[DiagonalGaussian, Tensor]:
+    loc = torch.tensor([[-1.0], [2.0]], dtype=torch.float64)
+    scale = torch.tensor([[1.5], [0.7]], dtype=torch.float64)
+    return diagonal_gaussian(loc, scale), torch.tensor([0.3, 0.7], dtype=torch.float64)
+
+
+def test_hellinger_pool_is_its_density() -> None:
+    """(sum of weighted roots) squared, normalised by the trapezoidal rule, and its moments."""
+    experts, weights = two_on_the_line()
+    roots = torch.stack([on_grid(select(experts, m)).sqrt() for m in range(2)])
+    density = (weights @ roots).square()
+    density = density / torch.trapezoid(density, GRID)
+    torch.testing.assert_close(on_grid(HellingerMixture()(experts, weights)), density)
+    mean = torch.trapezoid(density * GRID, GRID)
+    variance = torch.trapezoid(density * (GRID - mean).square(), GRID)
+    matched = HellingerBarycenter()(experts, weights)
+    torch.testing.assert_close(matched.mean.squeeze(), mean)
+    torch.testing.assert_close(matched.variance.squeeze(), variance)
+
+
+def test_alpha_barycenter_is_best_on_the_line() -> None:
+    """Its integral, by the trapezoidal rule, falls in every direction; at the ends it is known."""
+    experts, weights = two_on_the_line()
+    best = AlphaBarycenter(0.3)(experts, weights)
+
+    def integral(loc: Tensor, scale: Tensor) -> float:
+        q = on_grid(diagonal_gaussian(loc, scale))
+        terms = [on_grid(select(experts, m)) ** 0.3 * q**0.7 for m in range(2)]
+        return float(weights @ torch.trapezoid(torch.stack(terms), GRID))
+
+    highest = integral(best.mean, best.stddev)
+    for shift, factor in ((0.02, 1.0), (-0.02, 1.0), (0.0, 1.02), (0.0, 0.98)):
+        assert integral(best.mean + shift, best.stddev * factor) < highest
+    for alpha, end in ((1e-4, GeometricBarycenter()), (1 - 1e-4, MomentMatchingBarycenter())):
+        near, expected = AlphaBarycenter(alpha)(experts, weights), end(experts, weights)
+        torch.testing.assert_close(near.mean, expected.mean, atol=2e-3, rtol=0)
+        torch.testing.assert_close(near.stddev, expected.stddev, atol=2e-3, rtol=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch.distributions import Independent, Normal
 
@@ -67,6 +68,26 @@ def test_elbo_with_the_exact_posterior_is_the_evidence() -> None:
     )
     evidence = normal(torch.zeros_like(x), 2**0.5).log_prob(x).mean()
     torch.testing.assert_close(-terms.loss, evidence, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("batch_size", [1, 16])
+def test_weights_of_a_mixture_learn(batch_size: int) -> None:
+    """By the gradient of the expected squared error; nearly, where a batch is its own baseline."""
+    logits = torch.tensor([0.3, -0.2]).requires_grad_()
+    components = diagonal_gaussian(torch.tensor([[0.0], [2.0]]), torch.full((2, 1), 0.1))
+    exact = (logits.softmax(0) * torch.tensor([0.0, 2.0])).sum()
+    (expected,) = torch.autograd.grad(exact, logits)
+    x = torch.zeros(batch_size, 1)
+    found = torch.zeros(2)
+    for _ in range(2000):
+        q = Mixture(components, logits.softmax(0)).expand((batch_size,))
+        z = q.rsample()
+        ratio = q.weight_ratio(z.detach())
+        terms = elbo(
+            q, {"x": normal(z)}, {"x": x}, weights={"x": 1.0}, beta=0.0, weight_ratio=ratio
+        )
+        found += torch.autograd.grad(terms.loss, logits)[0] / 2000
+    torch.testing.assert_close(found, expected, atol=0.08, rtol=0)
 
 
 def test_divergence_of_a_mixture_is_the_convexity_bound() -> None:

@@ -90,7 +90,7 @@ class HellingerMixture(Barycenter):
 
 
 class HellingerBarycenter(Barycenter):
-    r"""The Gaussian of the moments of the Hellinger barycenter: HELVAE's fusion.
+    r"""The Gaussian of the moments of the Hellinger barycenter, as HELVAE approximates it.
 
     Mean and covariance are those of :class:`HellingerMixture`. The Gaussian that minimises the
     weighted Hellinger distances itself is ``AlphaBarycenter(0.5)``.
@@ -130,7 +130,7 @@ def hellinger_pool(experts: Gaussian, weights: Tensor) -> Mixture:
 
 
 def _log_average(weights: Tensor, terms: Tensor) -> Tensor:
-    """The log of the weighted mean of exponentials, with gradients also where a weight is zero."""
+    """The log of the weighted mean of exponentials; finite gradients where a weight is zero."""
     absent = weights == 0
     largest = terms.masked_fill(absent, -torch.inf).amax(-1, keepdim=True).detach()
     scaled = torch.where(absent, 0.0, terms - largest).exp()

@@ -18,8 +18,8 @@ class FixedPoint:
     With :math:`x = f(x, \theta)` and a gradient :math:`g` of :math:`x`, the gradient of
     :math:`\theta` is :math:`v^\top \partial f / \partial\theta`, where :math:`v` is the fixed
     point of :math:`v = g + v^\top \partial f / \partial x`; it is iterated like :math:`x`. What is
-    kept for it are the graphs of two steps. Whether to stop is asked after each step, for which a
-    GPU is waited for.
+    kept for it are the graphs of two steps; it cannot be differentiated again. Whether to stop is
+    asked after each step, for which a GPU is waited for.
 
     Args:
         tolerance: The last step, relative to the point in the norm of its last two dimensions, at

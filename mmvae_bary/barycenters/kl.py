@@ -202,7 +202,12 @@ def mixture(components: Gaussian, weights: Tensor) -> Mixture:
 
 
 def moment_match(experts: Gaussian, weights: Tensor) -> Gaussian:
-    """The Gaussian of the moments of a mixture, whose weights sum to one."""
+    """The Gaussian of the moments of a mixture, of batch shape ``(...)``.
+
+    Args:
+        experts: The components, of batch shape ``(..., M)``.
+        weights: Shape ``(..., M)``, sum to one.
+    """
     if not isinstance(experts, MultivariateNormal):
         mixed = mixture(experts, weights)
         return diagonal_gaussian(mixed.mean, mixed.stddev)
@@ -215,7 +220,12 @@ def moment_match(experts: Gaussian, weights: Tensor) -> Gaussian:
 
 
 def geometric_mean(experts: Gaussian, weights: Tensor) -> Gaussian:
-    """The normalised weighted geometric mean; the weights sum to one."""
+    """The normalised weighted geometric mean, a Gaussian of batch shape ``(...)``.
+
+    Args:
+        experts: Gaussians of batch shape ``(..., M)``.
+        weights: Shape ``(..., M)``, sum to one.
+    """
     return _product(experts, weights)
 
 

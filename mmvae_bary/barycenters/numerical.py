@@ -27,8 +27,10 @@ class NumericalBarycenter(Barycenter):
     One function of two distributions is all it takes. The problems of a batch are solved at once,
     in float64, by Newton's method from the best of three closed forms. Gradients are implicit, of
     experts, weights and the divergence's own parameters alike, in the memory of one more
-    evaluation. Weights are scaled to sum to one. Where the divergence has several minima, it is
-    the one that this start leads to.
+    evaluation, and can be differentiated once. Weights are scaled to sum to one. Where the
+    divergence has several minima, it is the one that this start leads to. Full covariances of
+    which one is narrower than another by a factor of 1e4 or more may take more iterations than
+    there are; a warning then says how far the last step went.
 
     Args:
         divergence: From an expert and a Gaussian of its kind, diagonal or full, to a tensor of

@@ -117,7 +117,8 @@ class PrecisionWeights(Weighting):
     the geometric mean of an expert's precisions over dimensions, to a power.
 
     Args:
-        temper: The power :math:`\tau`; 0 gives uniform weights.
+        temper: The power :math:`\tau`; 0 gives uniform weights. An absent expert counts as the
+            prior in what they are scaled by, which no ratio of weights depends on.
         learn: Learn the power.
 
     Raises:
