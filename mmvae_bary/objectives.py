@@ -83,7 +83,7 @@ def elbo(
             penalty = _where_present(here, _kl_to_prior(latent.posterior))
             loss = loss + beta * latent.kl_weight * penalty
     if weight_ratio is not None:
-        # stratified draws make the batch's mean nearly a constant: a baseline that biases by O(1/B)
+        # stratified draws make the batch's mean nearly constant: a baseline, biased by O(1/B)
         baseline = loss.mean() if len(loss) > 1 else 0.0
         above = (loss - baseline).detach()
         loss = loss + above * (weight_ratio - 1)
