@@ -152,9 +152,26 @@ class ModalityClassifiers:
         return {name: _score(torch.cat(parts), label) for name, parts in logits.items()}
 
 
+def is_right(logits: Tensor, label: Tensor) -> Tensor:
+    """Whether the likeliest class is the true one; never where a logit is not finite.
+
+    Args:
+        logits: Shape ``(..., N, C)``.
+        label: Class indices of shape ``(N,)``.
+
+    Returns:
+        Booleans of shape ``(..., N)``.
+
+    Example:
+        >>> is_right(torch.tensor([[2.0, 1.0], [torch.nan, 1.0]]), torch.tensor([0, 0]))
+        tensor([ True, False])
+    """
+    return (logits.argmax(-1) == label) & logits.isfinite().all(-1)
+
+
 def _score(logits: Tensor, label: Tensor) -> float:
     if label.ndim == 1:
-        return (logits.argmax(-1) == label).float().mean().item()
+        return is_right(logits, label).float().mean().item()
     return average_precision(logits, label).nanmean().item()
 
 

@@ -11,6 +11,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from mmvae_bary.barycenters.subsets import powerset
 from mmvae_bary.metrics.average_precision import average_precision, by_attribute, chance
+from mmvae_bary.metrics.classifiers import is_right
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -126,7 +127,7 @@ class CrossModalCoherence(Metric):
         for name in self.modalities:
             samples = generated[name]
             logits = self.classifiers[name](samples.flatten(0, 2))
-            found = logits.argmax(-1).unflatten(0, samples.shape[:3]) == label
+            found = is_right(logits.unflatten(0, samples.shape[:3]), label)
             hits.append(found.sum(0))
         directions = torch.cat(hits)  # (R, B), each from 0 to S
         counts = directions.new_zeros(len(self.groups), len(label))

@@ -14,6 +14,7 @@ from torchmetrics.utilities import dim_zero_cat
 from mmvae_bary.barycenters.subsets import powerset
 from mmvae_bary.distributions import at_least_float32
 from mmvae_bary.metrics.average_precision import average_precision, by_attribute, chance
+from mmvae_bary.metrics.classifiers import is_right
 from mmvae_bary.metrics.lbfgs import lbfgs
 
 if TYPE_CHECKING:
@@ -172,8 +173,8 @@ class LinearProbe(Probe):
         self.add_state("total", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, representations: Tensor, label: Tensor) -> None:
-        """Judge a batch: arguments as in :meth:`fit`."""
-        self.correct += (self.logits(representations).argmax(-1) == label).sum(-1)
+        """Judge a batch: arguments as in :meth:`fit`. What is not finite is wrong."""
+        self.correct += is_right(self.logits(representations), label).sum(-1)
         self.total += len(label)
 
     def compute(self) -> dict[str, Tensor]:
