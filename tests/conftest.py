@@ -20,7 +20,10 @@ from mmvae_bary.distributions import DiagonalGaussian, diagonal_gaussian
 from mmvae_bary.likelihoods import Categorical, Laplace, Normal
 from mmvae_bary.networks import MLPDecoder, MLPEncoder
 
-torch.set_num_threads(2)
+# of processes that share the cores (pytest -n) each has one thread, and so have those they start
+THREADS = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
+os.environ.setdefault("OMP_NUM_THREADS", THREADS)
+torch.set_num_threads(int(THREADS))
 
 # shrinking takes minutes, and what is drawn is small as it is
 _settings: dict[str, Any] = {"deadline": None, "phases": [Phase.generate]}

@@ -32,6 +32,20 @@ def test_tuples(data: DigitsDataModule) -> None:
     assert batch.label.bincount().tolist() == [21, 21, 21, *[20] * 7]
 
 
+def test_runs_of_several_seeds_train_in_other_orders_on_the_same_tuples(
+    data: DigitsDataModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders = []
+    for seed in ("0", "1", "0"):
+        monkeypatch.setenv("PL_GLOBAL_SEED", seed)
+        orders.append(torch.cat([batch.label for batch in data.train_dataloader()]))  # type: ignore[misc]
+    assert torch.equal(orders[0], orders[2])
+    assert not torch.equal(orders[0], orders[1])
+    again = DigitsDataModule(num_train=600, num_validation=100, num_test=203)
+    again.setup("fit")
+    assert digest(again) == digest(data)
+
+
 def test_no_scan_is_in_two_splits() -> None:
     splits = _split_scans(seed=0)
     sizes = {split: len(labels) for split, (_, labels) in splits.items()}
