@@ -171,7 +171,12 @@ def _cli(args: list[str], *, run: bool) -> MultimodalCLI:
         seed_everything_default=0,
         auto_configure_optimizers=False,
         save_config_callback=_SaveConfig,
-        parser_kwargs={**quiet, "epilog": EPILOG, **subcommands},
+        parser_kwargs={
+            **quiet,
+            "description": "Train and judge multimodal VAEs.",
+            "epilog": EPILOG,
+            **subcommands,
+        },
         run=run,
         args=args,
     )

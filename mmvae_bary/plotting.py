@@ -43,15 +43,19 @@ class Line(NamedTuple):
 
 
 def sample_grid(
-    rows: Sequence[tuple[str, Tensor]], alphabets: Mapping[str, str], title: str
+    rows: Sequence[tuple[str, Tensor]],
+    alphabets: Mapping[str, str],
+    title: str,
+    num_given: int = 0,
 ) -> Figure:
-    """Draw samples in a grid, a row a modality.
+    """Draw samples in a grid, a row a modality, and a line below those that were given.
 
     Args:
         rows: Pairs of a modality's name and its samples, of shape ``(N, C, H, W)`` for pictures
             in [0, 1] with one or three channels or ``(N, L, V)`` for one-hot or soft text.
         alphabets: Name of a text modality to its symbols.
         title: Heading of the figure.
+        num_given: How many rows were given, and not generated.
 
     Returns:
         A figure that owns no window and needs no display.
@@ -68,6 +72,8 @@ def sample_grid(
     axes.set_yticks(middles, [name for name, _ in rows])
     axes.tick_params(length=0, labelsize=8)
     axes.spines[:].set_visible(False)
+    if num_given:
+        axes.axhline(bottoms[num_given - 1], color="tab:blue", linewidth=1)
     for bottom, middle, (name, samples) in zip(bottoms, middles, rows, strict=True):
         for column, sample in enumerate(samples.detach().float().cpu()):
             if name in alphabets:

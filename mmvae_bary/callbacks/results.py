@@ -100,7 +100,11 @@ class ResultsCallback(Callback):
             "model": type(model).__name__,
             "barycenter": re.sub(r"\s+|\(inner\): ", "", repr(model.barycenter)),
             "data": type(data).__name__,
-            "notes": [*data.notes, *(classifiers.notes if classifiers else [])],
+            "notes": [
+                *(["weights that were never trained"] if not self.progress["steps"] else []),
+                *data.notes,
+                *(classifiers.notes if classifiers else []),
+            ],
             "seed": int(os.environ["PL_GLOBAL_SEED"]) if "PL_GLOBAL_SEED" in os.environ else None,
             **self.progress,
             "precision": str(trainer.precision),
@@ -166,7 +170,8 @@ def _print_table(
     table.caption = "; ".join(
         [
             f"probe: {words} of a linear probe. →: coherence of what is generated, its "
-            f"classifier's {words}, mean {_cell(figures.get('coherence/mean'))}",
+            f"classifier's {words}, mean {_cell(figures.get('coherence/mean'))}; means are over "
+            "what was not given the target",
             "log p(X): log-likelihood of all modalities, z drawn given some, in nats",
             f"classifiers agree on what the prior gives: {_cell(figures.get('coherence/joint'))}",
             *meta["notes"],

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 class SampleGridCallback(Callback):
     """Draw what is generated in each direction, after the test, into ``samples/`` of the run.
 
-    Real samples of the sources stand above, generated samples of the target below; the last grid
-    of a target is given all modalities, itself among them. Of more than five modalities a target
-    is drawn from each other one alone, from all others, and from all. Weights & Biases and
-    TensorBoard get the same pictures.
+    Real samples of the sources stand above a line, generated samples of the target below; the
+    last grid of a target is given all modalities, itself among them. Of more than five modalities
+    a target is drawn from each other one alone, from all others, and from all. Weights & Biases
+    and TensorBoard get the same pictures.
 
     Args:
         num_columns: Test tuples in a grid.
@@ -53,10 +53,10 @@ class SampleGridCallback(Callback):
                     samples = pl_module.generate(batch.inputs, subset, [target], self.num_samples)
                 rows = [(name, batch.inputs[name]) for name in subset]
                 rows += [(target, sample) for sample in samples[target]]
-                self._save(trainer, rows, data.alphabets, folder, "+".join(subset), target)
+                self._save(trainer, rows, data.alphabets, folder, subset, target)
         with seeded(self.seed, pl_module.device):
             joint = pl_module.generate(num_samples=self.num_columns)
-        self._save(trainer, list(joint.items()), data.alphabets, folder, "prior", "all")
+        self._save(trainer, list(joint.items()), data.alphabets, folder, (), "all")
 
     def _save(
         self,
@@ -64,7 +64,7 @@ class SampleGridCallback(Callback):
         rows: list[tuple[str, Tensor]],
         alphabets: Mapping[str, str],
         folder: Path,
-        source: str,
+        given: tuple[str, ...],
         target: str,
     ) -> None:
         # matplotlib takes a second to import, which importing this package should not take
@@ -72,7 +72,8 @@ class SampleGridCallback(Callback):
 
         from mmvae_bary.plotting import sample_grid
 
-        figure = sample_grid(rows, alphabets, f"{source} → {target}")
+        source = "+".join(given) or "prior"
+        figure = sample_grid(rows, alphabets, f"{source} → {target}", len(given))
         path = folder / f"{source}_to_{target}.png"
         figure.savefig(path, dpi=120)
         key = f"samples/{source}->{target}"

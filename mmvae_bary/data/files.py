@@ -189,6 +189,7 @@ def _download(path: Path, urls: Sequence[str], md5: str | None) -> Path:
     from filelock import FileLock
 
     part = path.with_name(f"{path.name}.part")
+    new = "" if path.parent.is_dir() else ", which was no folder before,"
     part.parent.mkdir(parents=True, exist_ok=True)
     reasons = []
     with FileLock(f"{path}.lock"):
@@ -199,7 +200,7 @@ def _download(path: Path, urls: Sequence[str], md5: str | None) -> Path:
                 return part.replace(path)
             reasons.append(f"{url} ({reason})")
     raise FileNotFoundError(
-        f"{path.name}: not under {path.parent} and not to be had from "
+        f"{path.name}: not under {path.parent}{new} and not to be had from "
         f"{' or '.join(dict.fromkeys(reasons))}; put it into {path.parent}"
     )
 

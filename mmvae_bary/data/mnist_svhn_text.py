@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -20,8 +21,6 @@ from mmvae_bary.data.text import ALPHABET, DIGIT_WORDS, encode_texts, shift_righ
 from mmvae_bary.distributions import derive_seed
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
 BLANK = ALPHABET.index(" ")
@@ -258,7 +257,8 @@ def _read_truncated_svhn(root: str) -> dict[str, NDArray[np.generic]]:
 def _find_truncated_svhn(root: str) -> Path:
     if found := find(root, "*32x32*.mat"):
         return found
-    raise FileNotFoundError(f"no *32x32*.mat under {root}, expected a part of SVHN there")
+    there = "there" if Path(root).is_dir() else "in that folder, which does not exist"
+    raise FileNotFoundError(f"no *32x32*.mat under {root}, expected a part of SVHN {there}")
 
 
 def _read_mat(path: Path) -> tuple[NDArray[np.generic], NDArray[np.generic]]:

@@ -101,8 +101,15 @@ class PolyMNISTDataModule(FileDataModule):
 
     def convert(self, scratch: Path) -> dict[str, NDArray[np.generic]]:
         if self.backgrounds == "published":
-            return read_archive(obtain(self.root, ARCHIVE, [URL]))
+            return read_archive(self._archive())
         return self._make(scratch)
+
+    def _archive(self) -> Path:
+        try:
+            return obtain(self.root, ARCHIVE, [URL])
+        except FileNotFoundError as error:
+            other = "or have tuples made from MNIST: set backgrounds to a folder or 'textures'"
+            raise FileNotFoundError(f"{error}; {other}") from None
 
     def _split(self, split: str, arrays: dict[str, Tensor]) -> StoredTuples:
         label = arrays[f"{split}_labels"]
