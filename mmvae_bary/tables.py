@@ -149,15 +149,25 @@ class Results:
     def by_subset(self) -> list[Table]:
         """Tables with a column for every subset and direction, as far as there are figures."""
         probe, coherence, likelihood = self._kinds()
-        prior = Column(key := "coherence/joint", "prior", (key,), "→ all")
-        judged = f"{coherence.caption} Last, how often all agree on samples from the prior."
+        everything = "+".join(self.names)
+        last = [
+            Column(key := "coherence/joint", "prior", (key,), "→ all"),
+            *(
+                Column(key := f"coherence/{everything}->{name}", f"→ {name}", (key,), "given all")
+                for name in self.names
+            ),
+        ]
+        judged = (
+            f"{coherence.caption} Last, how often all agree on samples from the prior, and the "
+            "same given all."
+        )
         if len(self.names) == 2:
             both = [*probe.columns, *coherence.columns]
-            columns = [*both, _average("probe+coherence/mean", both), prior]
+            columns = [*both, _average("probe+coherence/mean", both), *last]
             caption = f"{probe.caption} {judged}"
             found = [self._table("Latent representation and generation", caption, 3, columns)]
         else:
-            columns = [*coherence.columns, _average(coherence.mean, coherence.columns), prior]
+            columns = [*coherence.columns, _average(coherence.mean, coherence.columns), *last]
             found = [
                 self._table(*probe[:3], [*probe.columns, _average(probe.mean, probe.columns)]),
                 self._table(coherence.title, judged, coherence.digits, columns),

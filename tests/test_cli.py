@@ -267,7 +267,7 @@ def test_benchmarks_from_real_raw_files(benchmark: str, real_data: Path) -> None
     )
     run = Path("runs") / benchmark / "version_0"
     said = results(run)["meta"]["notes"]
-    assert said[:2] == ["at most 200 train tuples", "at most 20 test tuples"]
+    assert {"at most 200 train tuples", "at most 20 test tuples"} <= set(said)
     judge = "classifier of svhn: standardizes each picture, unlike the published one"
     assert (judge in said) == (benchmark == "mnist_svhn_text")
     assert any((run / "samples").iterdir())

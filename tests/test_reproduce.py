@@ -144,7 +144,7 @@ def test_the_report_has_the_numbers_of_the_runs(
         keys += [key for key in made[0] if key.startswith("probe/")]
         likelihoods = [key for key in made[0] if re.fullmatch(r"log_likelihood/[a-z+]+", key)]
         keys += [key for key in likelihoods if "mean" not in key]
-        assert len(keys) == 9 + 8 + 7
+        assert len(keys) == 9 + 3 + 8 + 7
         for key in keys:
             values = np.array([run[key] for run in made])
             assert float(found[key, model]["mean"]) == pytest.approx(values.mean(), rel=1e-6)
