@@ -142,9 +142,8 @@ class CrossModalCoherence(Metric):
 
         ``coherence/mean`` is the mean over all directions whose target is not given,
         ``coherence/mean/2`` the mean over those from two inputs, ``coherence/mean->TARGET`` the
-        mean over those to one target. Below
-        each its ``standard_error``, from the spread over items, where there are two or more, and
-        ``class_C``, the share for the items of a class.
+        mean over those to one target. Below each its ``standard_error``, from the spread over
+        items, where there are two or more, and ``class_C``, the share for the items of a class.
         """
         size = torch.bincount(self.group) * self.num_samples  # trials for an item
         total = self.items.sum()
