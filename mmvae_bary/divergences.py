@@ -107,6 +107,9 @@ def wasserstein(p: Distribution, q: Distribution) -> Tensor:
 
     Returns:
         The squared unit of the latent space, of the broadcast batch shape.
+
+    Raises:
+        TypeError: If one is diagonal and the other full.
     """
     _check_kinds(p, q)
     (p_loc, p_scale), (q_loc, q_scale) = parameters(p), parameters(q)
@@ -158,6 +161,9 @@ def log_chernoff(p: Distribution, q: Distribution, alpha: float) -> Tensor:
 
     Returns:
         Not above zero, of the broadcast batch shape.
+
+    Raises:
+        TypeError: If one is diagonal and the other full.
     """
     _check_kinds(p, q)
     (p_loc, p_scale), (q_loc, q_scale) = parameters(p), parameters(q)

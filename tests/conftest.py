@@ -16,6 +16,7 @@ from hypothesis import Phase
 from torch import Tensor
 
 from mmvae_bary import Batch, DigitsDataModule, Modality, MultimodalDataModule, MultimodalVAE
+from mmvae_bary.barycenters import Barycenter
 from mmvae_bary.distributions import DiagonalGaussian, diagonal_gaussian
 from mmvae_bary.likelihoods import Categorical, Laplace, Normal
 from mmvae_bary.networks import MLPDecoder, MLPEncoder
@@ -30,6 +31,18 @@ _settings: dict[str, Any] = {"deadline": None, "phases": [Phase.generate]}
 hypothesis.settings.register_profile("ci", max_examples=25, derandomize=True, **_settings)
 hypothesis.settings.register_profile("nightly", max_examples=1000, **_settings)
 hypothesis.settings.load_profile("ci")
+
+
+def barycenter_names() -> set[str]:
+    """The names of all classes of the family, which no list of it may leave out."""
+    found: set[str] = set()
+    queue = Barycenter.__subclasses__()
+    while queue:
+        cls = queue.pop()
+        queue += cls.__subclasses__()
+        if cls.__module__.startswith("mmvae_bary"):
+            found.add(cls.__name__)
+    return found
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

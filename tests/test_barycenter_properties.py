@@ -45,6 +45,7 @@ from mmvae_bary.distributions import (
     unsqueeze_last,
 )
 from mmvae_bary.divergences import kl, wasserstein
+from tests.conftest import barycenter_names
 
 # Those that return the Gaussian at which their own divergence is smallest
 MINIMISERS: dict[str, Callable[[], Barycenter]] = {
@@ -108,6 +109,10 @@ def moments(q: Distribution, like: Gaussian) -> tuple[Tensor, Tensor]:
 def assert_same(p: Distribution, q: Distribution, like: Gaussian, tolerance: float) -> None:
     for ours, theirs in zip(moments(p, like), moments(q, like), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+def test_every_barycenter_is_a_member() -> None:
+    assert {type(make()).__name__ for make in MEMBERS.values()} == barycenter_names()
 
 
 @members

@@ -21,6 +21,7 @@ from torch.distributions import Distribution
 
 from mmvae_bary import MWBVAE, MultimodalVAE, cli
 from mmvae_bary.plans import PACKAGED
+from tests.conftest import barycenter_names
 from tests.test_celeba import make
 
 # with so few tuples the classifiers stay below their gate, and after so few steps a probe of wild
@@ -102,9 +103,15 @@ def fisher_rao(p: Distribution, q: Distribution) -> Tensor:
 
 BARYCENTER = "--model.init_args.barycenter"
 FUSIONS = {
+    "product": [f"{BARYCENTER}=ProductOfExperts", f"{BARYCENTER}.init_args.prior=never"],
+    "geometric": [f"{BARYCENTER}=GeometricBarycenter"],
+    "mixture": [f"{BARYCENTER}=MixtureOfExperts"],
+    "moments": [f"{BARYCENTER}=MomentMatchingBarycenter"],
+    "wasserstein": [f"{BARYCENTER}=WassersteinBarycenter"],
     "jeffreys": [f"{BARYCENTER}=JeffreysBarycenter"],
     "alpha": [f"{BARYCENTER}=AlphaBarycenter", f"{BARYCENTER}.init_args.alpha=0.3"],
     "hellinger": [f"{BARYCENTER}=HellingerBarycenter"],
+    "hellinger mixture": [f"{BARYCENTER}=HellingerMixture"],
     "a divergence of one's own": [
         f"{BARYCENTER}=NumericalBarycenter",
         f"{BARYCENTER}.init_args.divergence=tests.test_cli.fisher_rao",
@@ -122,6 +129,11 @@ FUSIONS = {
     ],
     "full covariances": ["--model=WBVAE", "--model.init_args.covariance=full"],
 }
+
+
+def test_every_barycenter_is_chosen_by_a_flag() -> None:
+    chosen = {flag.removeprefix(f"{BARYCENTER}=") for flags in FUSIONS.values() for flag in flags}
+    assert barycenter_names() <= chosen
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)

@@ -11,7 +11,17 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from mmvae_bary import GeometricBarycenter, NumericalBarycenter, WassersteinBarycenter, divergences
+from mmvae_bary import divergences
+from mmvae_bary.barycenters import (
+    AlphaBarycenter,
+    Barycenter,
+    GeometricBarycenter,
+    HellingerBarycenter,
+    JeffreysBarycenter,
+    MomentMatchingBarycenter,
+    NumericalBarycenter,
+    WassersteinBarycenter,
+)
 from mmvae_bary.distributions import diagonal_gaussian, full_gaussian, map_parameters, select
 from mmvae_bary.matrices import symmetric_sqrt
 from tests.conftest import random_experts
@@ -184,6 +194,28 @@ def test_newton_finds_the_same_with_gradients_and_without() -> None:
         expected = barycenter(experts)
     torch.testing.assert_close(followed.mean, expected.mean, rtol=1e-10, atol=0)
     torch.testing.assert_close(followed.variance, expected.variance, rtol=1e-10, atol=0)
+
+
+FULL_GRADIENTS: dict[str, Callable[[], Barycenter]] = {
+    "jeffreys": JeffreysBarycenter,
+    "moments": MomentMatchingBarycenter,
+    "hellinger": HellingerBarycenter,
+    "alpha": lambda: AlphaBarycenter(0.5, tolerance=1e-11),
+    "numerical": lambda: NumericalBarycenter(divergences.jeffreys, tolerance=1e-11),
+}
+
+
+@pytest.mark.parametrize("name", FULL_GRADIENTS)
+def test_gradients_of_full_covariances(name: str) -> None:
+    experts = random_full(2, 3, dim=2, spread=0.5)
+    weights = torch.rand(2, 3, dtype=torch.float64).requires_grad_()
+
+    def fuse(loc: Tensor, factor: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        posterior = FULL_GRADIENTS[name]()(full_gaussian(loc, factor.tril()), weights)
+        return posterior.mean, posterior.covariance_matrix  # type: ignore[union-attr]
+
+    loc, factor = experts.loc.requires_grad_(), experts.scale_tril.requires_grad_()
+    assert torch.autograd.gradcheck(fuse, (loc, factor, weights), check_undefined_grad=False)
 
 
 def test_gradients_through_newton_reach_the_divergence() -> None:

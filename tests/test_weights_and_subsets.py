@@ -268,6 +268,8 @@ def test_bad_weights_are_named() -> None:
         SizeWeights([0])
     with pytest.raises(ValueError, match="got weights for 3 subsets, expected for 7"):
         SubsetMixture(WassersteinBarycenter(), subset_weights=LearnedSubsetWeights(2))(experts)
+    with pytest.raises(ValueError, match="got num_modalities=0, expected 1 to 12"):
+        LearnedSubsetWeights(0)
     with pytest.raises(ValueError, match="got prior_weight=-1, expected a finite number"):
         SubsetMixture(WassersteinBarycenter(), prior_weight=-1)
     with pytest.raises(ValueError, match="got max_subsets=2 and subset_weights=SizeWeights"):

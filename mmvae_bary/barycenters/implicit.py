@@ -34,11 +34,7 @@ class FixedPoint:
     """
 
     def __init__(self, tolerance: float, max_iterations: int) -> None:
-        if tolerance <= 0 or max_iterations < 1:
-            raise ValueError(
-                f"got tolerance={tolerance} and max_iterations={max_iterations}, expected both "
-                "above zero"
-            )
+        check_limits(tolerance, max_iterations)
         self.tolerance = tolerance
         self.max_iterations = max_iterations
 
@@ -77,6 +73,19 @@ class FixedPoint:
             stacklevel=2,
         )
         return point
+
+
+def check_limits(tolerance: float, max_iterations: int) -> None:
+    """Refuse an iteration that could not stop, or not start.
+
+    Raises:
+        ValueError: If either is not above zero.
+    """
+    if not tolerance > 0 or max_iterations < 1:
+        raise ValueError(
+            f"got tolerance={tolerance} and max_iterations={max_iterations}, expected both above "
+            "zero"
+        )
 
 
 def _relative(after: Tensor, before: Tensor) -> Tensor:

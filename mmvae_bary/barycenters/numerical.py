@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mmvae_bary.barycenters.base import Barycenter, normalized
+from mmvae_bary.barycenters.implicit import check_limits
 from mmvae_bary.barycenters.kl import geometric_mean, moment_match
 from mmvae_bary.barycenters.newton import minimise
 from mmvae_bary.barycenters.wasserstein import average
@@ -54,11 +55,7 @@ class NumericalBarycenter(Barycenter):
         self, divergence: Divergence, tolerance: float = 1e-7, max_iterations: int = 50
     ) -> None:
         super().__init__()
-        if tolerance <= 0 or max_iterations < 1:
-            raise ValueError(
-                f"got tolerance={tolerance} and max_iterations={max_iterations}, expected both "
-                "above zero"
-            )
+        check_limits(tolerance, max_iterations)
         self.divergence = divergence  # type: ignore[misc]
         self.tolerance = tolerance
         self.max_iterations = max_iterations

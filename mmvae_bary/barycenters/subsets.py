@@ -140,10 +140,17 @@ class LearnedSubsetWeights(SubsetWeights):
 
     Args:
         num_modalities: Number of modalities M, of which :math:`2^M - 1` weights are learned.
+
+    Raises:
+        ValueError: If it is below one or above 12, whose subsets can only be drawn.
     """
 
     def __init__(self, num_modalities: int) -> None:
         super().__init__()
+        if not 1 <= num_modalities <= MOST_MODALITIES:
+            raise ValueError(
+                f"got num_modalities={num_modalities}, expected 1 to {MOST_MODALITIES}"
+            )
         self.logits = nn.Parameter(torch.zeros(2**num_modalities - 1))
 
     def forward(self, members: Tensor) -> Tensor:
