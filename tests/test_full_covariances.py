@@ -200,22 +200,22 @@ FULL_GRADIENTS: dict[str, Callable[[], Barycenter]] = {
     "jeffreys": JeffreysBarycenter,
     "moments": MomentMatchingBarycenter,
     "hellinger": HellingerBarycenter,
-    "alpha": lambda: AlphaBarycenter(0.5, tolerance=1e-11),
-    "numerical": lambda: NumericalBarycenter(divergences.jeffreys, tolerance=1e-11),
+    "alpha": lambda: AlphaBarycenter(0.5, tolerance=1e-9),
+    "numerical": lambda: NumericalBarycenter(divergences.jeffreys, tolerance=1e-9),
 }
 
 
 @pytest.mark.parametrize("name", FULL_GRADIENTS)
 def test_gradients_of_full_covariances(name: str) -> None:
-    experts = random_full(2, 3, dim=2, spread=0.5)
-    weights = torch.rand(2, 3, dtype=torch.float64).requires_grad_()
+    experts = random_full(1, 2, dim=2, spread=0.5)
+    weights = torch.rand(1, 2, dtype=torch.float64).requires_grad_()
 
     def fuse(loc: Tensor, factor: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         posterior = FULL_GRADIENTS[name]()(full_gaussian(loc, factor.tril()), weights)
         return posterior.mean, posterior.covariance_matrix  # type: ignore[union-attr]
 
-    loc, factor = experts.loc.requires_grad_(), experts.scale_tril.requires_grad_()
-    assert torch.autograd.gradcheck(fuse, (loc, factor, weights), check_undefined_grad=False)
+    inputs = (experts.loc.requires_grad_(), experts.scale_tril.requires_grad_(), weights)
+    assert torch.autograd.gradcheck(fuse, inputs, check_undefined_grad=False, fast_mode=True)
 
 
 def test_gradients_through_newton_reach_the_divergence() -> None:
