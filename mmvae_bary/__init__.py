@@ -8,6 +8,7 @@ The files, a concept each; a row imports only rows below it::
     pages
     callbacks | runs | tables
     model | data | metrics | plotting
+    modality
     networks | barycenters | objectives | estimators
     likelihoods | divergences
     distributions
@@ -41,6 +42,7 @@ from mmvae_bary.callbacks import (
     SampleGridCallback,
 )
 from mmvae_bary.data import (
+    ArrayDataModule,
     CelebADataModule,
     DigitsDataModule,
     MNISTSVHNTextDataModule,
@@ -48,10 +50,10 @@ from mmvae_bary.data import (
     PolyMNISTDataModule,
 )
 from mmvae_bary.distributions import Mixture
+from mmvae_bary.modality import Modality
 from mmvae_bary.model import (
     MWBVAE,
     WBVAE,
-    Modality,
     MoEVAE,
     MoPoEVAE,
     MultimodalVAE,
@@ -64,6 +66,7 @@ __all__ = [
     "MWBVAE",
     "WBVAE",
     "AlphaBarycenter",
+    "ArrayDataModule",
     "Barycenter",
     "Batch",
     "CelebADataModule",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,8 +14,6 @@ from torch.nn.functional import softplus
 from mmvae_bary.distributions import at_least_float32
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch.distributions import Distribution
 
 
@@ -47,13 +46,15 @@ class Likelihood(nn.Module, ABC):
 
 
 class _ScaledLikelihood(Likelihood):
-    """A likelihood with one positive scale, fixed or learned with the model."""
+    """A likelihood with positive scales, fixed or learned with the model."""
 
-    def __init__(self, scale: float = 1.0, learnable: bool = False) -> None:
+    def __init__(
+        self, scale: float = 1.0, learnable: bool = False, shape: Sequence[int] = ()
+    ) -> None:
         super().__init__()
         if not scale > 0:
             raise ValueError(f"{type(self).__name__}: got scale={scale}, expected a positive one")
-        log_scale = torch.tensor(math.log(scale))
+        log_scale = torch.full(tuple(shape), math.log(scale))
         if learnable:
             self.log_scale = nn.Parameter(log_scale)
         else:
@@ -61,12 +62,12 @@ class _ScaledLikelihood(Likelihood):
 
     @property
     def scale(self) -> Tensor:
-        """The scale, a scalar."""
+        """The scales, of the shape they were asked for: a scalar unless there are several."""
         return self.log_scale.exp()
 
     def extra_repr(self) -> str:
         kind = "learnable" if isinstance(self.log_scale, nn.Parameter) else "fixed"
-        return f"scale={self.scale.item():.4g}, {kind}"
+        return f"scale={self.scale.mean().item():.4g}, {kind}"
 
 
 class Normal(_ScaledLikelihood):
@@ -75,6 +76,8 @@ class Normal(_ScaledLikelihood):
     Args:
         scale: The standard deviation, in the unit of the data.
         learnable: Learn the standard deviation, from ``scale`` on.
+        shape: That of a sample, for a standard deviation of each variable's own; one for all
+            where it is empty.
 
     Example:
         >>> Normal(0.5)(torch.zeros(2, 3, 8, 8), event_ndim=3).log_prob(torch.zeros(3, 8, 8)).shape
@@ -91,6 +94,7 @@ class Laplace(_ScaledLikelihood):
     Args:
         scale: The scale ``b``, whose noise has the standard deviation ``b * sqrt(2)``.
         learnable: Learn the scale, from ``scale`` on.
+        shape: That of a sample, for a scale of each variable's own; one for all where it is empty.
     """
 
     def elementwise(self, output: Tensor) -> Distribution:
@@ -132,10 +136,14 @@ class NegativeBinomial(_ScaledLikelihood):
     Args:
         scale: The inverse dispersion, from which it is learned.
         learnable: Learn the inverse dispersion.
+        shape: That of a sample, for a dispersion of each variable's own; one for all where it is
+            empty.
     """
 
-    def __init__(self, scale: float = 1.0, learnable: bool = True) -> None:
-        super().__init__(scale, learnable)
+    def __init__(
+        self, scale: float = 1.0, learnable: bool = True, shape: Sequence[int] = ()
+    ) -> None:
+        super().__init__(scale, learnable, shape)
 
     def elementwise(self, output: Tensor) -> Distribution:
         logits = _positive(output).log() - self.log_scale

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, final, get_args
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -18,13 +19,11 @@ from mmvae_bary.barycenters import (
     SubsetMixture,
     WassersteinBarycenter,
 )
-from mmvae_bary.barycenters.subsets import membership, powerset
+from mmvae_bary.barycenters.subsets import MOST_MODALITIES, membership, powerset
 from mmvae_bary.batch import Batch
 from mmvae_bary.distributions import (
     Mixture,
-    at_least_float32,
     derive_seed,
-    diagonal_gaussian,
     seeded,
     select,
     stack,
@@ -32,7 +31,7 @@ from mmvae_bary.distributions import (
     where,
 )
 from mmvae_bary.estimators import Proposal, importance_weighted, log_weights
-from mmvae_bary.likelihoods import Likelihood
+from mmvae_bary.modality import Modality
 from mmvae_bary.networks import CovarianceHead
 from mmvae_bary.objectives import ELBO, PrivateLatent, elbo
 
@@ -42,91 +41,11 @@ if TYPE_CHECKING:
     from mmvae_bary.distributions import Gaussian
 
 Covariance = Literal["diagonal", "full"]
+Data = LightningDataModule | Mapping[str, Tensor] | Batch | Iterable[Batch]
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
-LOG_VARIANCES = (-20.0, 20.0)  # beyond, a divergence or a precision would overflow in float32
 DECODED_ELEMENTS = 2**24  # numbers of a modality decoded at once to estimate likelihoods
 SEPARATORS = ("+", "->", "/", ".")
 RESERVED = ("", "mean")  # a figure's key is coherence/mean
-
-
-@final
-class Modality(nn.Module):
-    """One modality: its shape, networks, likelihood and private latent.
-
-    Args:
-        shape: Shape of one sample, without the batch.
-        encoder: From ``(B, *shape)`` to ``(B, 2 * (shared + private))``: the means, then the
-            log-variances, of the shared latent followed by the private one. Log-variances are
-            clamped to [-20, 20].
-        decoder: From ``(N, shared + private)`` to the likelihood's parameters, ``(N, *shape)``.
-        likelihood: From the decoder's output to p(x | z).
-        private_dim: Width of the latent that only this modality has.
-        private_kl_weight: Weight of the private latent's KL beside the shared one's, before beta.
-    """
-
-    def __init__(
-        self,
-        shape: Sequence[int],
-        encoder: nn.Module,
-        decoder: nn.Module,
-        likelihood: Likelihood,
-        private_dim: int = 0,
-        private_kl_weight: float = 1.0,
-    ) -> None:
-        super().__init__()
-        if private_dim < 0 or private_kl_weight < 0:
-            raise ValueError(
-                f"got private_dim={private_dim} and private_kl_weight={private_kl_weight}, "
-                "expected neither to be negative"
-            )
-        self.shape = tuple(shape)
-        self.encoder = encoder
-        self.decoder = decoder
-        self.likelihood = likelihood
-        self.private_dim = private_dim
-        self.private_kl_weight = private_kl_weight
-
-    def encode(self, x: Tensor) -> tuple[Gaussian, Gaussian]:
-        """The posteriors of the shared and of the private latent, in float32 or wider."""
-        loc, log_variance = at_least_float32(self.encoder(x)).chunk(2, dim=-1)
-        log_variance = log_variance.clamp(*LOG_VARIANCES)
-        widths = [loc.shape[-1] - self.private_dim, self.private_dim]
-        shared, private = (
-            diagonal_gaussian(*parameters)
-            for parameters in zip(
-                loc.split(widths, -1), (log_variance / 2).exp().split(widths, -1), strict=True
-            )
-        )
-        return shared, private
-
-    def decode(self, z: Tensor) -> Distribution:
-        """p(x | z) at latents of shape ``(*batch, shared + private)``."""
-        output = self.decoder(z.reshape(-1, z.shape[-1])).reshape(*z.shape[:-1], *self.shape)
-        p: Distribution = self.likelihood(output, len(self.shape))
-        return p
-
-    def check(self, name: str, latent_dim: int) -> None:
-        """Run both networks once on zeros, in evaluation mode, and raise if a width is wrong.
-
-        Raises:
-            ValueError: Naming the modality, the shape that came and the one expected.
-        """
-        width = latent_dim + self.private_dim
-        latents = f"{width} latents ({latent_dim} shared + {self.private_dim} private)"
-        who = f"modality {name!r}: the encoder"
-        shape = _output_shape(who, self.encoder, (2, *self.shape))
-        if shape != (2, 2 * width):
-            raise ValueError(
-                f"{who} returned shape {shape} for a batch of 2, expected {(2, 2 * width)}: mean "
-                f"and log-variance of {latents}"
-            )
-        who = f"modality {name!r}: the decoder"
-        shape = _output_shape(who, self.decoder, (2, width))
-        if shape != (2, *self.shape):
-            raise ValueError(
-                f"{who} returned shape {shape} for a batch of 2, {latents}, expected "
-                f"{(2, *self.shape)}"
-            )
 
 
 class Encoding(NamedTuple):
@@ -142,6 +61,13 @@ class Encoding(NamedTuple):
     experts: Gaussian
     weights: Tensor | None
     private: dict[str, Gaussian]
+
+
+class Embedding(NamedTuple):
+    """Means and standard deviations of posteriors, each of shape ``(N, latent_dim)``."""
+
+    mean: Tensor
+    std: Tensor
 
 
 class MultimodalVAE(LightningModule):
@@ -194,7 +120,7 @@ class MultimodalVAE(LightningModule):
         _check_names(modalities)
         _check_numbers(latent_dim=latent_dim, beta=beta, warmup_steps=warmup_steps)
         for name, modality in modalities.items():
-            modality.check(name, latent_dim)
+            modality.complete(name, latent_dim)
         self.modalities = nn.ModuleDict(modalities)  # type: ignore[assignment]
         self.latent_dim = latent_dim
         full = covariance == "full"
@@ -411,6 +337,99 @@ class MultimodalVAE(LightningModule):
         proposal = self._proposal(encoding, members, one_component)
         return self._log_weights(inputs, proposal, num_samples, max_elements)
 
+    @torch.no_grad()
+    def embed(self, data: Data, given: Sequence[str] | None = None) -> Embedding:
+        """The posterior of the shared latent for every sample, in evaluation mode.
+
+        Args:
+            data: A data module, of which all predicted batches are embedded, batches, one batch,
+                or modality name to a tensor ``(N, *shape)``.
+            given: The names to condition on, as far as a sample has them; all if None. A sample
+                with none of them is embedded as the prior.
+
+        Returns:
+            Means and standard deviations of shape ``(N, latent_dim)``, on the CPU.
+
+        Raises:
+            ValueError: If a name is unknown.
+        """
+        self._known(self.names if given is None else given, "given")
+        with _evaluating(self):
+            found = [self._posterior(self.encode_batch(b, given)) for b in self._batches(data)]
+        means, stds = zip(*((q.mean.cpu(), q.stddev.cpu()) for q in found), strict=True)
+        return Embedding(torch.cat(means), torch.cat(stds))
+
+    @torch.no_grad()
+    def impute(self, data: Data, num_samples: int = 10) -> dict[str, Tensor]:
+        """Every modality of every sample: as it is where it is there, generated where it is not.
+
+        Args:
+            data: As in :meth:`embed`.
+            num_samples: Latents drawn for every sample, over which p(x | z) is averaged.
+
+        Returns:
+            Modality name to a tensor of shape ``(N, *shape)``, on the CPU, in the model's scale;
+            :meth:`~mmvae_bary.ArrayDataModule.original` turns it into the tables' units.
+
+        Raises:
+            ValueError: If nothing is to be drawn.
+        """
+        with _evaluating(self):
+            found = [
+                self.impute_batch(b, self.encode_batch(b), num_samples)
+                for b in self._batches(data)
+            ]
+        return {name: torch.cat([x[name].cpu() for x in found]) for name in self.names}
+
+    def encode_batch(self, batch: Batch, given: Sequence[str] | None = None) -> Encoding:
+        """Encode what is present of a batch, and of that only ``given`` if it is not None."""
+        batch = _without_absent(batch)
+        encoding = self.encode_modalities(batch.inputs, batch.present)
+        if given is None:
+            return encoding
+        members = torch.tensor([float(name in given) for name in self.names], device=self.device)
+        weights = members if encoding.weights is None else members * encoding.weights
+        return encoding._replace(weights=weights)
+
+    def impute_batch(
+        self, batch: Batch, encoding: Encoding, num_samples: int
+    ) -> dict[str, Tensor]:
+        """Every modality of a batch, generated where it is missing; see :meth:`impute`."""
+        if num_samples < 1:
+            raise ValueError(f"got num_samples={num_samples}, expected at least 1")
+        present = _present(batch) or {}
+        missing = [
+            name
+            for name in self.names
+            if name not in batch.inputs or not present.get(name, torch.ones(1)).all()
+        ]
+        z = self._posterior(encoding).sample((num_samples,)) if missing else None
+        result = dict(batch.inputs)
+        for name in missing:
+            assert z is not None
+            made = self.decode_modality(name, z).mean.mean(0)
+            if name in batch.inputs:
+                there = present[name].reshape(-1, *[1] * (made.ndim - 1))
+                made = torch.where(there, batch.inputs[name], made)
+            result[name] = made
+        return {name: result[name] for name in self.names}
+
+    def _posterior(self, encoding: Encoding) -> Distribution:
+        return self.barycenter.conditional(encoding.experts, encoding.weights)
+
+    def _batches(self, data: Data) -> Iterator[Batch]:
+        batches: Any = data
+        if isinstance(data, LightningDataModule):
+            data.prepare_data()
+            data.setup("predict")
+            batches = data.predict_dataloader()
+        elif isinstance(data, Batch):
+            batches = [data]
+        elif isinstance(data, Mapping):
+            batches = [Batch(dict(data))]
+        for batch in batches:
+            yield batch.to(self.device)
+
     # ---- training
 
     def elbo(self, batch: Batch, encoding: Encoding) -> ELBO:
@@ -458,11 +477,34 @@ class MultimodalVAE(LightningModule):
         return self._evaluate("test", batch, batch_idx)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Mean and standard deviation of the posterior given all that is present."""
-        batch = _without_absent(batch)
-        encoding = self.encode_modalities(batch.inputs, batch.present)
-        posterior = self.barycenter.conditional(encoding.experts, encoding.weights)
-        return {"mean": posterior.mean, "std": posterior.stddev}
+        """What is known of each sample, by name, of shape ``(B, ...)``.
+
+        Returns:
+            ``mean`` and ``std`` of the posterior given all that is present; ``mean/SUBSET`` and
+            ``std/SUBSET`` given a subset of modalities, NaN where a sample lacks one of them; and
+            ``imputed/MODALITY``, as it is where it is there, and generated where it is not.
+        """
+        encoding = self.encode_batch(batch)
+        posterior = self._posterior(encoding)
+        result = {"mean": posterior.mean, "std": posterior.stddev}
+        if len(self.names) <= MOST_MODALITIES:
+            conditionals = self.conditionals(encoding)
+            there = self.has_subsets(encoding, len(batch)).unsqueeze(-1)  # (K, B, 1)
+            for key, values in (("mean", conditionals.mean), ("std", conditionals.stddev)):
+                known = torch.where(there, values, torch.nan)
+                for subset, rows in zip(self.subsets, known.unbind(), strict=True):
+                    result[f"{key}/{'+'.join(subset)}"] = rows
+        with seeded(derive_seed(self.batch_number(batch_idx)), self.device):
+            imputed = self.impute_batch(batch, encoding, num_samples=10)
+        return result | {f"imputed/{name}": x for name, x in imputed.items()}
+
+    def has_subsets(self, encoding: Encoding, size: int) -> Tensor:
+        """Which of the K :attr:`subsets` each sample has whole: booleans of shape ``(K, B)``."""
+        members = membership(len(self.names), self.device)
+        if encoding.weights is None:
+            return torch.ones(len(members), size, dtype=torch.bool, device=self.device)
+        absent = (encoding.weights == 0).to(members).expand(size, -1)  # (B, M)
+        return members @ absent.mT == 0
 
     def configure_optimizers(self) -> Optimizer:
         """The optimiser over all parameters."""
@@ -619,23 +661,16 @@ class MultimodalVAE(LightningModule):
         return sizes.pop()
 
 
-def _output_shape(who: str, network: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of what a network returns for zeros, asked in evaluation mode."""
-    device = next((parameter.device for parameter in network.parameters()), None)
-    training = [module for module in network.modules() if module.training]
-    network.eval()
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """In evaluation mode, each part back in its own afterwards."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
     try:
-        with torch.no_grad():
-            output = network(torch.zeros(shape, device=device))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{who} cannot take an input of shape {shape}: {reason}") from None
+        yield
     finally:
-        for module in training:
-            module.training = True
-    if not isinstance(output, Tensor):
-        raise ValueError(f"{who} returned a {type(output).__name__}, expected a tensor")
-    return tuple(output.shape)
+        for part in training:
+            part.training = True
 
 
 def _weight_ratio(posterior: Distribution, z: Tensor) -> Tensor | None:

@@ -22,7 +22,7 @@ from mmvae_bary import (
 from mmvae_bary.likelihoods import Categorical, Laplace
 from mmvae_bary.metrics import LogLikelihood
 from mmvae_bary.metrics.coherence import sources
-from mmvae_bary.model import Modality
+from mmvae_bary.modality import Modality
 from mmvae_bary.networks import MLPClassifier, MLPDecoder, MLPEncoder
 
 SHAPES = {"image": (1, 16, 16), "scene": (3, 16, 16), "text": (8, 27)}

@@ -1,5 +1,6 @@
-"""Data modules: one per benchmark, over one base."""
+"""Data modules: one per benchmark, and one for your own data, over one base."""
 
+from mmvae_bary.data.arrays import ArrayDataModule
 from mmvae_bary.data.base import (
     BatchIndices,
     BatchLoader,
@@ -14,6 +15,7 @@ from mmvae_bary.data.mnist_svhn_text import MNISTSVHNTextDataModule
 from mmvae_bary.data.polymnist import PolyMNISTDataModule
 
 __all__ = [
+    "ArrayDataModule",
     "BatchIndices",
     "BatchLoader",
     "CelebADataModule",

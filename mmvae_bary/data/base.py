@@ -29,7 +29,7 @@ class TupleDataset(Protocol):
     def __getitem__(self, index: Tensor) -> Batch: ...
 
     @property
-    def label(self) -> Tensor:
+    def label(self) -> Tensor | None:
         """All labels, as in :attr:`Batch.label`."""
         ...
 
@@ -217,6 +217,10 @@ class MultimodalDataModule(LightningDataModule, ABC):
         """What differs from the published data, for reports to say."""
         return []
 
+    def original(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Modalities in the units that the data came in, from those in the model's scale."""
+        return inputs
+
     @abstractmethod
     def load(self) -> dict[str, TupleDataset]:
         """The data sets of the :data:`SPLITS`, on the CPU; there may be no validation."""
@@ -285,7 +289,7 @@ class MultimodalDataModule(LightningDataModule, ABC):
     def sample_batch(self, size: int) -> Batch:
         """At most ``size`` test tuples to look at, one of each class, in the order of classes.
 
-        Of tuples with attributes the first ones.
+        Of tuples with attributes, or without labels, the first ones.
 
         Raises:
             RuntimeError: Before :meth:`setup`.
@@ -293,7 +297,7 @@ class MultimodalDataModule(LightningDataModule, ABC):
         if "test" not in self.datasets:
             raise RuntimeError("got no data yet, expected setup('test') before sample_batch()")
         dataset = self.datasets["test"]
-        if self.attributes:
+        if self.attributes or dataset.label is None:
             return dataset[torch.arange(min(size, len(dataset)), device=self.device)]
         first: dict[int, int] = {}
         for position, number in enumerate(dataset.label.tolist()):

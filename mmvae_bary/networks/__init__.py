@@ -10,7 +10,7 @@ from mmvae_bary.networks.celeba import (
 )
 from mmvae_bary.networks.covariance import CovarianceHead
 from mmvae_bary.networks.digits import DigitsSceneClassifier, DigitsSceneEncoder
-from mmvae_bary.networks.mlp import MLPClassifier, MLPDecoder, MLPEncoder
+from mmvae_bary.networks.mlp import Log1p, MLPClassifier, MLPDecoder, MLPEncoder
 from mmvae_bary.networks.mnist_svhn_text import (
     DigitTextClassifier,
     DigitTextDecoder,
@@ -41,6 +41,7 @@ __all__ = [
     "DigitTextEncoder",
     "DigitsSceneClassifier",
     "DigitsSceneEncoder",
+    "Log1p",
     "MLPClassifier",
     "MLPDecoder",
     "MLPEncoder",

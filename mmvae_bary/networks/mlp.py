@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class MLPEncoder(nn.Sequential):
@@ -39,6 +39,14 @@ class MLPDecoder(nn.Sequential):
         super().__init__(
             *_layers([latent_dim, *hidden, prod(shape)]), nn.Unflatten(1, tuple(shape))
         )
+
+
+class Log1p(nn.Module):
+    """The logarithm of one plus counts, whose sizes differ by orders of magnitude."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From counts to a tensor of their shape."""
+        return x.log1p()
 
 
 class MLPClassifier(nn.Sequential):
