@@ -158,6 +158,7 @@ class ArrayDataModule(MultimodalDataModule):
         eval_batch_size: Validation and test tuples in a batch.
         seed: Seed of the split. The order depends on Lightning's ``seed_everything`` besides.
         cache: Folder for what is learned from the data, such as classifiers.
+        drop_incomplete: Train on those samples alone that lack nothing.
 
     Raises:
         ValueError: At once if there is no modality or a share or name is wrong. When set up, if
@@ -191,8 +192,9 @@ class ArrayDataModule(MultimodalDataModule):
         eval_batch_size: int = 256,
         seed: int = 0,
         cache: str = "data",
+        drop_incomplete: bool = False,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, seed, cache)
+        super().__init__(batch_size, eval_batch_size, seed, cache, drop_incomplete=drop_incomplete)
         if not modalities:
             raise ValueError("modalities: got none, expected a table for each")
         if min(validation_share, test_share) < 0 or validation_share + test_share >= 1:
@@ -271,7 +273,7 @@ class ArrayDataModule(MultimodalDataModule):
             name: kind_of(name, values[aligned.present[:, m]], self.asked_kinds.get(name))
             for m, (name, values) in enumerate(aligned.inputs.items())
         }
-        rows = self._split(len(aligned.present))
+        rows = self._split(aligned.present)
         labels = self._labels(aligned, rows["train"])
         self.batch_size = min(self.batch_size, len(rows["train"]))
         inputs = {name: self._scaled(name, aligned, rows["train"]) for name in self.tables}
@@ -292,11 +294,11 @@ class ArrayDataModule(MultimodalDataModule):
 
     def predict_dataloader(self) -> BatchLoader:
         """All samples, in the order of the tables."""
-        return self._loader("all", self.eval_batch_size)
+        return self._ordered("all")
 
-    def _split(self, size: int) -> dict[str, NDArray[np.int64]]:
+    def _split(self, present: NDArray[np.bool_]) -> dict[str, NDArray[np.int64]]:
         """The rows of each split, and of all."""
-        everything = np.arange(size)
+        size = len(present)
         if self.sources["split"] is None:
             order = np.random.default_rng(self.seed).permutation(size)
             ends = np.cumsum([round(self.shares[name] * size) for name in ("test", "validation")])
@@ -309,10 +311,12 @@ class ArrayDataModule(MultimodalDataModule):
                 raise ValueError(f"split: got {unknown[0]!r}, expected one of {SPLITS}")
             parts = (np.flatnonzero(names == name) for name in SPLITS)
         rows = dict(zip(SPLITS, parts, strict=True))
+        if self.drop_incomplete:
+            rows["train"] = rows["train"][present[rows["train"]].all(1)]
         for name in ("train", "test"):
             if not len(rows[name]):
                 raise ValueError(f"split: got no {name} sample among {size}, expected some")
-        return {**rows, "all": everything}
+        return {**rows, "all": np.arange(size)}
 
     def _labels(self, aligned: Aligned, train: NDArray[np.int64]) -> Tensor | None:
         given, size = self.sources["label"], len(aligned.present)

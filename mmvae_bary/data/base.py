@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from mmvae_bary.batch import Batch
+from mmvae_bary.data.missing import Masked, Missing, check_missing, draw_presence
 from mmvae_bary.distributions import derive_seed, run_seed
 
 if TYPE_CHECKING:
@@ -181,9 +182,13 @@ class MultimodalDataModule(LightningDataModule, ABC):
         seed: Seed of the tuples. The order they are trained in depends on Lightning's
             ``seed_everything`` besides, so that runs of several seeds differ in it.
         cache: Folder for what is made or learned from the data, such as classifiers.
+        missing: What training is to do without: the chance of each modality of each training tuple
+            to be missing, completely at random, though one is always left; or name of a modality
+            to the classes whose tuples lack it. The tuples that judge stay whole.
+        drop_incomplete: Train on those tuples alone that lack nothing.
 
     Raises:
-        ValueError: If a batch size is below one.
+        ValueError: If a batch size is below one, or a share of missing modalities out of range.
     """
 
     num_classes: ClassVar[int]
@@ -196,7 +201,13 @@ class MultimodalDataModule(LightningDataModule, ABC):
     """Name of a text modality to its symbols, in the order of their indices."""
 
     def __init__(
-        self, batch_size: int = 256, eval_batch_size: int = 256, seed: int = 0, cache: str = "data"
+        self,
+        batch_size: int = 256,
+        eval_batch_size: int = 256,
+        seed: int = 0,
+        cache: str = "data",
+        missing: Missing = 0.0,
+        drop_incomplete: bool = False,
     ) -> None:
         super().__init__()
         for name, size in {"batch_size": batch_size, "eval_batch_size": eval_batch_size}.items():
@@ -206,6 +217,9 @@ class MultimodalDataModule(LightningDataModule, ABC):
         self.eval_batch_size = eval_batch_size
         self.seed = seed
         self.cache = cache
+        check_missing(missing)
+        self.missing = missing
+        self.drop_incomplete = drop_incomplete
         self.datasets: dict[str, TupleDataset] = {}
 
     @abstractmethod
@@ -243,17 +257,28 @@ class MultimodalDataModule(LightningDataModule, ABC):
 
     def train_dataloader(self) -> BatchLoader:
         """Shuffled training batches, the incomplete last one dropped."""
-        return self._loader("train", self.batch_size, shuffle=True)
+        dataset = self.datasets["train"]
+        index = torch.arange(len(dataset), device=self.device)
+        if self.missing:
+            seed = derive_seed(self.seed, run_seed())
+            kept = draw_presence(
+                self.missing, self.modalities, len(dataset), dataset.label, seed
+            ).to(self.device)
+            if self.drop_incomplete:
+                index = index[kept.all(1)]
+            else:
+                dataset = Masked(dataset, kept)
+        return self._loader(dataset, index, "train", self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> BatchLoader | list[BatchLoader]:
         """All validation tuples, in order; nothing where the benchmark has none."""
         if "validation" not in self.datasets:
             return []
-        return self._loader("validation", self.eval_batch_size)
+        return self._ordered("validation")
 
     def test_dataloader(self) -> BatchLoader:
         """All test tuples, in order."""
-        return self._loader("test", self.eval_batch_size)
+        return self._ordered("test")
 
     def predict_dataloader(self) -> BatchLoader:
         """All test tuples, in order."""
@@ -305,8 +330,20 @@ class MultimodalDataModule(LightningDataModule, ABC):
         chosen = [first[number] for number in sorted(first)][:size]
         return dataset[torch.tensor(chosen, device=self.device)]
 
-    def _loader(self, split: str, batch_size: int, shuffle: bool = False) -> BatchLoader:
-        size = len(self.datasets[split])
+    def _ordered(self, split: str) -> BatchLoader:
+        dataset = self.datasets[split]
+        index = torch.arange(len(dataset), device=self.device)
+        return self._loader(dataset, index, split, self.eval_batch_size)
+
+    def _loader(
+        self,
+        dataset: TupleDataset,
+        index: Tensor,
+        split: str,
+        batch_size: int,
+        shuffle: bool = False,
+    ) -> BatchLoader:
+        size = len(index)
         processes = self.trainer.world_size if self.trainer else 1
         batches = size // batch_size if shuffle else -(-size // batch_size)
         if batches < processes:
@@ -315,11 +352,11 @@ class MultimodalDataModule(LightningDataModule, ABC):
                 "processes, expected at least one batch for each: lower the batch size"
             )
         indices = BatchIndices(
-            torch.arange(size, device=self.device),
+            index,
             batch_size,
             shuffle=shuffle,
             seed=derive_seed(self.seed, run_seed()),
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=processes,
         )
-        return BatchLoader(self.datasets[split], indices)
+        return BatchLoader(dataset, indices)

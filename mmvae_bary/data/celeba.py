@@ -25,6 +25,7 @@ from mmvae_bary.data.files import (
     short_digest,
     verify,
 )
+from mmvae_bary.data.missing import Missing
 from mmvae_bary.data.text import ALPHABET, encode_texts, shift_right
 from mmvae_bary.distributions import derive_seed
 
@@ -117,6 +118,8 @@ class CelebADataModule(FileDataModule):
         limit_train: Use so many training tuples only, drawn at random; all if None.
         limit_validation: Use so many validation tuples only, drawn at random; all if None.
         limit_test: Use so many test tuples only, drawn at random; all if None.
+        missing: What training is to do without; see :class:`MultimodalDataModule`.
+        drop_incomplete: Train on those tuples alone that lack nothing.
 
     Raises:
         ValueError: If ``evaluate_on`` is unknown or a limit below one.
@@ -141,9 +144,13 @@ class CelebADataModule(FileDataModule):
         limit_train: int | None = None,
         limit_validation: int | None = None,
         limit_test: int | None = None,
+        missing: Missing = 0.0,
+        drop_incomplete: bool = False,
     ) -> None:
         limits = dict(zip(SPLITS, (limit_train, limit_validation, limit_test), strict=True))
-        super().__init__(batch_size, eval_batch_size, seed, cache, root, limits)
+        super().__init__(
+            batch_size, eval_batch_size, seed, cache, root, limits, missing, drop_incomplete
+        )
         if evaluate_on not in get_args(Evaluated):
             raise ValueError(
                 f"got evaluate_on={evaluate_on!r}, expected one of {get_args(Evaluated)}"

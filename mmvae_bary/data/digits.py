@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from mmvae_bary.data.base import SPLITS, MultimodalDataModule, StoredTuples, TupleDataset
+from mmvae_bary.data.missing import Missing
 from mmvae_bary.data.text import DIGIT_WORDS, encode_texts, shift_right
 from mmvae_bary.distributions import derive_seed
 
@@ -41,6 +42,8 @@ class DigitsDataModule(MultimodalDataModule):
         num_train: Number of training tuples.
         num_validation: Number of validation tuples.
         num_test: Number of test tuples.
+        missing: What training is to do without; see :class:`MultimodalDataModule`.
+        drop_incomplete: Train on those tuples alone that lack nothing.
 
     Example:
         >>> data = DigitsDataModule(batch_size=4, num_train=40)
@@ -62,8 +65,10 @@ class DigitsDataModule(MultimodalDataModule):
         num_train: int = 10_000,
         num_validation: int = 1_000,
         num_test: int = 2_000,
+        missing: Missing = 0.0,
+        drop_incomplete: bool = False,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, seed, cache)
+        super().__init__(batch_size, eval_batch_size, seed, cache, missing, drop_incomplete)
         self.sizes = dict(zip(SPLITS, (num_train, num_validation, num_test), strict=True))
         for split, size in self.sizes.items():
             if size < 1:

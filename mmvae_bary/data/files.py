@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from mmvae_bary.data.base import MultimodalDataModule
+from mmvae_bary.data.missing import Missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -45,6 +46,8 @@ class FileDataModule(MultimodalDataModule):
         cache: Folder for what is made or learned from the data.
         root: Folder with the raw files, wherever they lie in it; what is missing is downloaded.
         limits: Split to the number of its tuples to use, drawn at random; all if None.
+        missing: What training is to do without; see :class:`MultimodalDataModule`.
+        drop_incomplete: Train on those tuples alone that lack nothing.
 
     Raises:
         ValueError: If a limit is below one.
@@ -58,8 +61,10 @@ class FileDataModule(MultimodalDataModule):
         cache: str,
         root: str,
         limits: Mapping[str, int | None],
+        missing: Missing,
+        drop_incomplete: bool,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, seed, cache)
+        super().__init__(batch_size, eval_batch_size, seed, cache, missing, drop_incomplete)
         for split, limit in limits.items():
             if limit is not None and limit < 1:
                 raise ValueError(f"got limit_{split}={limit}, expected at least 1")

@@ -16,6 +16,7 @@ from torch.nn.functional import one_hot
 from mmvae_bary.batch import Batch
 from mmvae_bary.data.base import TupleDataset
 from mmvae_bary.data.files import FileDataModule, find, obtain, short_digest
+from mmvae_bary.data.missing import Missing
 from mmvae_bary.data.mnist import read_mnist
 from mmvae_bary.data.text import ALPHABET, DIGIT_WORDS, encode_texts, shift_right
 from mmvae_bary.distributions import derive_seed
@@ -99,6 +100,8 @@ class MNISTSVHNTextDataModule(FileDataModule):
             of MNIST is paired, as nearly all of it is with the whole of SVHN.
         limit_train: Use so many training tuples only, drawn at random; all if None.
         limit_test: Use so many test tuples only, drawn at random; all if None.
+        missing: What training is to do without; see :class:`MultimodalDataModule`.
+        drop_incomplete: Train on those tuples alone that lack nothing.
 
     Raises:
         ValueError: If ``repeats``, a batch size or a limit is below one.
@@ -121,9 +124,13 @@ class MNISTSVHNTextDataModule(FileDataModule):
         verify: bool = True,
         limit_train: int | None = None,
         limit_test: int | None = None,
+        missing: Missing = 0.0,
+        drop_incomplete: bool = False,
     ) -> None:
         limits = {"train": limit_train, "test": limit_test}
-        super().__init__(batch_size, eval_batch_size, seed, cache, root, limits)
+        super().__init__(
+            batch_size, eval_batch_size, seed, cache, root, limits, missing, drop_incomplete
+        )
         if repeats < 1:
             raise ValueError(f"got repeats={repeats}, expected at least 1")
         self.repeats = repeats

@@ -11,6 +11,7 @@ import numpy as np
 
 from mmvae_bary.data.base import StoredTuples, TupleDataset
 from mmvae_bary.data.files import FileDataModule, obtain, open_archive, read_picture
+from mmvae_bary.data.missing import Missing
 from mmvae_bary.data.mnist import read_mnist
 from mmvae_bary.distributions import derive_seed
 
@@ -47,6 +48,8 @@ class PolyMNISTDataModule(FileDataModule):
         num_textures: Number of modalities with ``"textures"``.
         limit_train: Use so many training tuples only, drawn at random; all if None.
         limit_test: Use so many test tuples only, drawn at random; all if None.
+        missing: What training is to do without; see :class:`MultimodalDataModule`.
+        drop_incomplete: Train on those tuples alone that lack nothing.
 
     Raises:
         ValueError: If ``num_textures``, a batch size or a limit is below one.
@@ -65,9 +68,13 @@ class PolyMNISTDataModule(FileDataModule):
         num_textures: int = 5,
         limit_train: int | None = None,
         limit_test: int | None = None,
+        missing: Missing = 0.0,
+        drop_incomplete: bool = False,
     ) -> None:
         limits = {"train": limit_train, "test": limit_test}
-        super().__init__(batch_size, eval_batch_size, seed, cache, root, limits)
+        super().__init__(
+            batch_size, eval_batch_size, seed, cache, root, limits, missing, drop_incomplete
+        )
         if num_textures < 1:
             raise ValueError(f"got num_textures={num_textures}, expected at least 1")
         self.backgrounds = backgrounds
