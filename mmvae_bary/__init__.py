@@ -37,6 +37,7 @@ from mmvae_bary.callbacks import (
     CoherenceCallback,
     LinearProbeCallback,
     LogLikelihoodCallback,
+    PredictionCallback,
     QualityCallback,
     ResultsCallback,
     SampleGridCallback,
@@ -50,7 +51,7 @@ from mmvae_bary.data import (
     PolyMNISTDataModule,
 )
 from mmvae_bary.distributions import Mixture
-from mmvae_bary.modality import Modality
+from mmvae_bary.modality import Modality, default_modalities
 from mmvae_bary.model import (
     MWBVAE,
     WBVAE,
@@ -90,6 +91,7 @@ __all__ = [
     "NumericalBarycenter",
     "PoEVAE",
     "PolyMNISTDataModule",
+    "PredictionCallback",
     "ProductOfExperts",
     "QualityCallback",
     "ResultsCallback",
@@ -98,5 +100,6 @@ __all__ = [
     "WassersteinBarycenter",
     "WeightedBarycenter",
     "barycenter_path",
+    "default_modalities",
     "interpolate",
 ]

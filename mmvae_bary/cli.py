@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -27,6 +28,7 @@ from lightning.pytorch.cli import (
     LightningArgumentParser,
     LightningCLI,
     SaveConfigCallback,
+    instantiate_class,
 )
 from lightning.pytorch.loggers import WandbLogger
 
@@ -35,6 +37,7 @@ from mmvae_bary.callbacks import (
     BELOW_GATE,
     NO_CLASSIFIERS,
     CoherenceCallback,
+    PredictionCallback,
     ResultsCallback,
     SampleGridCallback,
 )
@@ -64,6 +67,7 @@ class MultimodalCLI(LightningCLI):
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(SampleGridCallback, "samples")
         parser.add_lightning_class_args(ResultsCallback, "results")
+        parser.add_lightning_class_args(PredictionCallback, "predictions")
         # at the end of training too, and not only after a validation
         parser.set_defaults(
             {"checkpoint.save_last": True, "checkpoint.save_on_train_epoch_end": True}
@@ -72,7 +76,23 @@ class MultimodalCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse the arguments, packaged configurations looked up."""
         assert args is None or isinstance(args, list)
-        self.config = parser.parse_args(_packaged(sys.argv[1:] if args is None else args))
+        given = _packaged(sys.argv[1:] if args is None else args)
+        self.config = parser.parse_args(given)
+        if said := self._modalities():
+            # parsed, so that they are checked and stand in the run's configuration
+            option = f"--model.init_args.modalities={json.dumps(said)}"
+            self.config = parser.parse_args([*given, option])
+
+    def _modalities(self) -> dict[str, Any]:
+        """What the data say of modalities that the model was not told."""
+        config = (
+            self.config[self.config.subcommand] if "subcommand" in self.config else self.config
+        )
+        if config.model is None or config.data is None or config.model.init_args.modalities:
+            return {}
+        data = instantiate_class((), config.data.as_dict())
+        said: dict[str, Any] = getattr(data, "specifications", dict)()
+        return said
 
     def instantiate_classes(self) -> None:
         """Build everything; checkpoints keep the model's YAML, to be loaded from Python."""
@@ -95,6 +115,8 @@ class MultimodalCLI(LightningCLI):
             raise FileNotFoundError(f"ckpt_path: got {str(path)!r}, expected a checkpoint file")
         if self.subcommand == "test":
             self.config["test"].verbose = False
+        if self.subcommand == "predict":  # written to a file as they come
+            self.config["predict"].return_predictions = False
         _group(self.config[self.subcommand])
 
     def after_fit(self) -> None:

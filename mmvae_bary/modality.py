@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 import torch
 from torch import Tensor, nn
 
+from mmvae_bary import likelihoods
 from mmvae_bary.distributions import at_least_float32, diagonal_gaussian
 from mmvae_bary.likelihoods import Likelihood, NegativeBinomial, Normal, Poisson
 from mmvae_bary.networks import Log1p, MLPDecoder, MLPEncoder
@@ -111,6 +112,34 @@ class Modality(nn.Module):
                 f"{who} returned shape {shape} for a batch of 2, {latents}, expected "
                 f"{(2, *self.shape)}"
             )
+
+
+class Specified(Protocol):
+    """Data that say what their modalities are, such as :class:`~mmvae_bary.ArrayDataModule`."""
+
+    def specifications(self) -> dict[str, dict[str, Any]]:
+        """Modality name to the shape of a sample and the likelihood, as a configuration has it."""
+        ...
+
+
+def default_modalities(data: Specified) -> dict[str, Modality]:
+    """Modalities made from data: perceptrons, and the likelihood that fits the kind of numbers.
+
+    Args:
+        data: What they are made from.
+
+    Returns:
+        Modality name to what a model takes, in the order of the data.
+    """
+    return {
+        name: Modality(
+            said["shape"],
+            likelihood=getattr(likelihoods, said["likelihood"]["class_path"])(
+                **said["likelihood"]["init_args"]
+            ),
+        )
+        for name, said in data.specifications().items()
+    }
 
 
 def _output_shape(who: str, network: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -160,7 +160,7 @@ def test_bad_log_likelihoods_are_refused(data: DigitsDataModule) -> None:
     judged, batch = model(), data.sample_batch(2)
     incomplete = Batch(batch.inputs, torch.ones(2, 3, dtype=torch.bool))
     with pytest.raises(ValueError, match="got a batch with missing modalities"):
-        LogLikelihoodCallback().update(judged, incomplete, judged.encode_modalities(batch.inputs))
+        QualityCallback().update(judged, incomplete, judged.encode_modalities(batch.inputs))
 
 
 def test_classifiers_for_other_modalities_are_refused(cache: str) -> None:

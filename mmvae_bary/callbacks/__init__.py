@@ -9,6 +9,7 @@ from mmvae_bary.callbacks.evaluation import (
     LogLikelihoodCallback,
     QualityCallback,
 )
+from mmvae_bary.callbacks.predictions import PredictionCallback
 from mmvae_bary.callbacks.results import ResultsCallback
 from mmvae_bary.callbacks.samples import SampleGridCallback
 
@@ -19,6 +20,7 @@ __all__ = [
     "LinearProbeCallback",
     "LogLikelihoodCallback",
     "MetricCallback",
+    "PredictionCallback",
     "QualityCallback",
     "ResultsCallback",
     "SampleGridCallback",

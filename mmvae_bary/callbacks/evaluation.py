@@ -60,14 +60,17 @@ class LinearProbeCallback(MetricCallback):
 
     Args:
         num_rows: Training tuples the probe is fitted on, drawn without replacement, the same for
-            every subset.
+            every subset, which takes those that have it whole; all tuples if None.
         seed: Seed of the rows and of the draws.
         representation: Of a mixture: the mean of one ``"component"`` drawn per item, as in
             published tables, or the mixture's ``"mean"``. A Gaussian is represented by its mean.
     """
 
     def __init__(
-        self, num_rows: int = 500, seed: int = 0, representation: Representation = "component"
+        self,
+        num_rows: int | None = 500,
+        seed: int = 0,
+        representation: Representation = "component",
     ) -> None:
         super().__init__(seed)
         if representation not in get_args(Representation):
@@ -84,21 +87,23 @@ class LinearProbeCallback(MetricCallback):
             data_of(trainer).probe_dataloader(self.num_rows, self.stream)
 
     def start(self, data: MultimodalDataModule, model: MultimodalVAE) -> list[Metric]:
-        rows, labels = [], []
+        rows, labels, there = [], [], []
         for batch in data.probe_dataloader(self.num_rows, self.stream):
-            encoding = model.encode_modalities(batch.inputs, batch.present)
+            encoding = model.encode_batch(batch)
             rows.append(self._represent(model.conditionals(encoding)))
             labels.append(label_of(batch))
+            there.append(model.has_subsets(encoding, len(batch)))
         self.probe: Probe = (
             AttributeProbe(model.names, data.attributes)
             if data.attributes
             else LinearProbe(model.names, data.num_classes)
         )
-        self.probe.fit(torch.cat(rows, 1), torch.cat(labels))
+        self.probe.fit(torch.cat(rows, 1), torch.cat(labels), torch.cat(there, 1))
         return [self.probe]
 
     def update(self, model: MultimodalVAE, batch: Batch, encoding: Encoding) -> None:
-        self.probe.update(self._represent(model.conditionals(encoding)), label_of(batch))
+        rows = self._represent(model.conditionals(encoding))
+        self.probe.update(rows, label_of(batch), model.has_subsets(encoding, len(batch)))
 
     def _represent(self, posterior: Distribution) -> Tensor:
         if isinstance(posterior, Mixture) and self.representation == "component":
@@ -214,6 +219,7 @@ class CoherenceCallback(MetricCallback):
         return [self.cross_modal, self.joint]
 
     def update(self, model: MultimodalVAE, batch: Batch, encoding: Encoding) -> None:
+        check_complete(batch)
         z = model.conditionals(encoding).rsample((self.num_samples,))  # (S, K, B, D)
         generated = {
             name: model.decode_modality(name, z[:, rows]).mean
@@ -277,12 +283,14 @@ class LogLikelihoodCallback(MetricCallback):
         return metrics
 
     def update(self, model: MultimodalVAE, batch: Batch, encoding: Encoding) -> None:
-        check_complete(batch)
         weights = model.log_weights(
             batch.inputs, encoding, self.num_samples, one_component=self.one_component
         )
+        given = model.has_subsets(encoding, len(batch))  # (K, B)
+        targets = given[[-1, *range(len(model.names))]]  # all modalities, then each alone
+        there = given.unsqueeze(1) & targets
         for metric in self.metrics:
-            metric.update(weights[..., : self.num_left])
+            metric.update(weights[..., : self.num_left], there[..., : self.num_left])
 
     def _update(
         self, trainer: Trainer, model: LightningModule, encoding: Any, batch: Any, batch_idx: int

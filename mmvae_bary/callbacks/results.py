@@ -8,6 +8,7 @@ import platform
 import re
 import time
 from importlib.metadata import version
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,8 +22,6 @@ from mmvae_bary.callbacks.evaluation import judges
 from mmvae_bary.model import MultimodalVAE
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     Row = tuple[str, list[float | None]]  # what is given, and the figures for it
 
 
@@ -153,36 +152,53 @@ def _print_table(
     from rich.console import Console
     from rich.table import Table
 
+    judged = "coherence/mean" in figures
+    lines = [(given, _cells(values)) for given, values in rows]
+    references = _references(names, measure, figures, meta) if judged else []
+    lines += [(what, _cells(values)) for what, values in references]
+    # without labels or classifiers a column has nothing to say
+    shown = [any(column) for column in zip(*(cells for _, cells in lines), strict=True)]
     table = Table(title=f"{meta['model']}, {meta['barycenter']}, on {meta['data']}, test set")
-    for place, column in enumerate(_columns(names)):
-        table.add_column(column, justify="right" if place else "left")
-    *subsets, mean = rows
-    for given, values in subsets:
-        _add(table, given, values)
-    table.add_section()
-    _add(table, *mean)
-    if "coherence/chance" in figures:
-        chance = [figures["probe/chance"]] + [figures["coherence/chance"]] * len(names)
-        _add(table, "chance (base rates)", [*chance, None])
-    scores = [meta[f"classifier_{measure}"].get(name) for name in names]
-    _add(table, "classifier, real data", [None, *scores, None])
-    words = measure.replace("_", " ")
-    table.caption = "; ".join(
-        [
-            f"probe: {words} of a linear probe. →: coherence of what is generated, its "
-            f"classifier's {words}, mean {_cell(figures.get('coherence/mean'))}; means are over "
-            "what was not given the target",
-            "log p(X): log-likelihood of all modalities, z drawn given some, in nats",
-            f"classifiers agree on what the prior gives: {_cell(figures.get('coherence/joint'))}",
-            *meta["notes"],
-        ]
-    )
+    first, *others = _columns(names)
+    table.add_column(first)
+    for column in compress(others, shown):
+        table.add_column(column, justify="right")
+    for number, (given, cells) in enumerate(lines, 2):
+        table.add_row(given, *compress(cells, shown), end_section=number == len(rows))
+    table.caption = "; ".join([*_legend(measure, figures), *meta["notes"]])
     Console().print(table)
 
 
-def _add(table: Table, given: str, values: list[float | None]) -> None:
+def _references(
+    names: tuple[str, ...], measure: str, figures: dict[str, float], meta: dict[str, Any]
+) -> list[Row]:
+    """What coherence is to be read against: chance, where it is known, and real data."""
+    scores = [meta[f"classifier_{measure}"].get(name) for name in names]
+    real: Row = ("classifier, real data", [None, *scores, None])
+    if "coherence/chance" not in figures:
+        return [real]
+    chance = [figures.get("probe/chance"), *[figures["coherence/chance"]] * len(names), None]
+    return [("chance (base rates)", chance), real]
+
+
+def _legend(measure: str, figures: dict[str, float]) -> list[str]:
+    words = measure.replace("_", " ")
+    said = {
+        f"probe/{measure}/mean": f"probe: {words} of a linear probe",
+        "coherence/mean": "→: coherence of what is generated, its classifier's "
+        f"{words}, mean {_cell(figures.get('coherence/mean'))}; means are over what was not given "
+        "the target",
+        "log_likelihood/mean": "log p(X): log-likelihood of all modalities, z drawn given some, "
+        "in nats",
+        "coherence/joint": "classifiers agree on what the prior gives: "
+        f"{_cell(figures.get('coherence/joint'))}",
+    }
+    return [text for key, text in said.items() if key in figures]
+
+
+def _cells(values: list[float | None]) -> list[str]:
     *shares, log_likelihood = values
-    table.add_row(given, *map(_cell, shares), _cell(log_likelihood, ".1f"))
+    return [*map(_cell, shares), _cell(log_likelihood, ".1f")]
 
 
 def _cell(value: float | None, form: str = ".3f") -> str:

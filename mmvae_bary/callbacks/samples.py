@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from mmvae_bary.callbacks.base import data_of, run_folder
 from mmvae_bary.distributions import seeded
+from mmvae_bary.metrics import is_picture
 from mmvae_bary.metrics.coherence import shown_sources
 from mmvae_bary.model import MultimodalVAE
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 class SampleGridCallback(Callback):
     """Draw what is generated in each direction, after the test, into ``samples/`` of the run.
+
+    Of modalities that are pictures or texts.
 
     Real samples of the sources stand above a line, generated samples of the target below; the
     last grid of a target is given all modalities, itself among them. Of more than five modalities
@@ -45,17 +48,21 @@ class SampleGridCallback(Callback):
             return
         assert isinstance(pl_module, MultimodalVAE)
         data = data_of(trainer)
+        shapes = {name: modality.shape for name, modality in pl_module.modalities.items()}
+        drawn = [name for name, s in shapes.items() if name in data.alphabets or is_picture(s)]
+        if not drawn:
+            return
         folder.mkdir(parents=True, exist_ok=True)
         batch = data.sample_batch(self.num_columns)
-        for target in pl_module.names:
-            for subset in shown_sources(pl_module.names, target):
+        for target in drawn:
+            for subset in shown_sources(drawn, target):
                 with seeded(self.seed, pl_module.device):
                     samples = pl_module.generate(batch.inputs, subset, [target], self.num_samples)
                 rows = [(name, batch.inputs[name]) for name in subset]
                 rows += [(target, sample) for sample in samples[target]]
                 self._save(trainer, rows, data.alphabets, folder, subset, target)
         with seeded(self.seed, pl_module.device):
-            joint = pl_module.generate(num_samples=self.num_columns)
+            joint = pl_module.generate(targets=drawn, num_samples=self.num_columns)
         self._save(trainer, list(joint.items()), data.alphabets, folder, (), "all")
 
     def _save(

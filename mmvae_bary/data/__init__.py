@@ -1,6 +1,6 @@
 """Data modules: one per benchmark, and one for your own data, over one base."""
 
-from mmvae_bary.data.arrays import ArrayDataModule
+from mmvae_bary.data.arrays import ArrayDataModule, ArrayTuples, SparseRows
 from mmvae_bary.data.base import (
     BatchIndices,
     BatchLoader,
@@ -16,6 +16,7 @@ from mmvae_bary.data.polymnist import PolyMNISTDataModule
 
 __all__ = [
     "ArrayDataModule",
+    "ArrayTuples",
     "BatchIndices",
     "BatchLoader",
     "CelebADataModule",
@@ -24,6 +25,7 @@ __all__ = [
     "MNISTSVHNTextDataModule",
     "MultimodalDataModule",
     "PolyMNISTDataModule",
+    "SparseRows",
     "StoredTuples",
     "TupleDataset",
 ]

@@ -284,10 +284,10 @@ class MultimodalDataModule(LightningDataModule, ABC):
         """All test tuples, in order."""
         return self.test_dataloader()
 
-    def probe_dataloader(self, num_rows: int, seed: int) -> BatchLoader:
+    def probe_dataloader(self, num_rows: int | None, seed: int) -> BatchLoader:
         """Training tuples to fit a probe on, drawn without replacement, alike in all processes."""
         size = len(self.datasets["train"])
-        if num_rows > size:
+        if num_rows is not None and num_rows > size:
             raise ValueError(
                 f"got num_rows={num_rows} for the linear probe, expected at most the {size} "
                 "training tuples"

@@ -76,9 +76,8 @@ def numbers(name: str, table: Table) -> Any:
         ValueError: If one is not a number, or infinite, or a sample has no values.
     """
     values = table.values
-    kind = values.dtype.kind
-    if kind not in "biuf":
-        raise ValueError(f"{name}: got {_not_numbers(table)}, expected numbers")
+    if values.dtype.kind not in "biuf" and (wrong := _not_numbers(table)):
+        raise ValueError(f"{name}: got {wrong}, expected numbers")
     if values.ndim < 2 or 0 in values.shape:
         raise ValueError(
             f"{name}: got shape {tuple(values.shape)}, expected (N, ...) with at least one row "
@@ -134,16 +133,15 @@ def _rows_of(values: Any, wrong: Any) -> NDArray[np.int64]:
 
 
 def _not_numbers(table: Table) -> str:
-    """Which column is no number, and an example of what stands there."""
+    """An example of what is no number, and where it stands; empty if all are, or are missing."""
     values = table.values
-    if values.ndim != 2:
+    if values.ndim != 2 or values.dtype.kind != "O":
         return f"values of type {values.dtype}"
-    for place in range(values.shape[1]):
-        for row, value in enumerate(values[:, place]):
-            if not isinstance(value, (int, float, np.number)):
-                column = table.columns[place] if len(table.columns) else place
-                return f"{str(value)!r} in column {column!r}, row {row}"
-    return f"values of type {values.dtype}"
+    for (row, place), value in np.ndenumerate(values):
+        if value is not None and not isinstance(value, (int, float, np.number)):
+            column = table.columns[place] if len(table.columns) else place
+            return f"{str(value)!r} in column {column!r}, row {row}"
+    return ""
 
 
 def _from_frame(name: str, frame: Any, index: str | None) -> Table:

@@ -40,7 +40,7 @@ class _Step(NamedTuple):
 
 
 @torch.no_grad()
-def lbfgs(problems: Problems, point: Tensor, tolerance: float, max_iterations: int) -> Tensor:
+def lbfgs(problems: Problems, point: Tensor, tolerance: Tensor, max_iterations: int) -> Tensor:
     """The points at which problems are smallest.
 
     Steps are judged by slopes alone: near the minimum the differences of values are rounding.
@@ -49,7 +49,7 @@ def lbfgs(problems: Problems, point: Tensor, tolerance: float, max_iterations: i
     Args:
         problems: What to minimise.
         point: Where to start, of shape ``(K, C, D)``.
-        tolerance: The largest entry of a gradient at which a problem is solved.
+        tolerance: The largest entry of a gradient at which a problem is solved: ``(K, 1, 1)``.
         max_iterations: Steps after which to stop all the same.
 
     References:
@@ -78,9 +78,10 @@ def lbfgs(problems: Problems, point: Tensor, tolerance: float, max_iterations: i
         memory.append(_step(moved, after - gradient))
         gradient = after
     else:
+        worst = (_largest(gradient) / tolerance).argmax()
         warnings.warn(
-            f"L-BFGS: gradient of {_largest(gradient).amax().item():.1e} after {max_iterations} "
-            f"steps, expected at most {tolerance:.1e}",
+            f"L-BFGS: gradient of {_largest(gradient).flatten()[worst].item():.1e} after "
+            f"{max_iterations} steps, expected at most {tolerance.flatten()[worst].item():.1e}",
             stacklevel=2,
         )
     return point

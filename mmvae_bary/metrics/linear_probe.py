@@ -28,6 +28,7 @@ def logistic_regression(
     inverse_penalty: float = 1.0,
     tolerance: float = 1e-4,
     max_iterations: int = 1000,
+    there: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     r"""Fit K multinomial logistic regressions at once.
 
@@ -49,12 +50,17 @@ def logistic_regression(
         tolerance: The largest entry of the gradient, over N, at which a problem is solved;
             the default is scikit-learn's.
         max_iterations: Steps after which to stop all the same, with a warning.
+        there: Booleans ``(K, N)``: which rows each regression is fitted on; all if None.
 
     Returns:
         Weights of shape ``(K, D, C)`` and intercepts of shape ``(K, 1, C)``, like the features.
     """
-    problem = _Regressions(at_least_float32(features), label, num_classes, inverse_penalty)
-    point = lbfgs(problem, problem.start, tolerance * len(label), max_iterations)
+    if there is None:
+        there = torch.ones_like(features[..., 0], dtype=torch.bool)
+    features = torch.where(there.unsqueeze(-1), features, 0)
+    problem = _Regressions(at_least_float32(features), label, there, num_classes, inverse_penalty)
+    size = there.sum(1).clamp(min=1).reshape(-1, 1, 1)
+    point = lbfgs(problem, problem.start, tolerance * size, max_iterations)
     solution = point.mT.to(features)  # (K, D + 1, C)
     return solution[:, :-1], solution[:, -1:]
 
@@ -66,8 +72,11 @@ class _Regressions:
     several times as fast.
     """
 
-    def __init__(self, x: Tensor, label: Tensor, num_classes: int, inverse_penalty: float) -> None:
+    def __init__(
+        self, x: Tensor, label: Tensor, there: Tensor, num_classes: int, inverse_penalty: float
+    ) -> None:
         self.x = x
+        self.there = None if there.all() else there.unsqueeze(1)  # (K, 1, N)
         self.several = label.ndim > 1
         target = label.T if self.several else one_hot(label.long(), num_classes).T
         self.target = target.to(x)  # (C, N)
@@ -96,7 +105,8 @@ class _Regressions:
 
     def _residual(self, logits: Tensor) -> Tensor:
         share = logits.sigmoid() if self.several else logits.softmax(1)
-        return self.inverse_penalty * (share - self.target)
+        residual = self.inverse_penalty * (share - self.target)
+        return residual if self.there is None else residual * self.there
 
 
 class Probe(Metric, ABC):
@@ -122,14 +132,18 @@ class Probe(Metric, ABC):
         self.register_buffer("weight", None, persistent=False)
         self.register_buffer("bias", None, persistent=False)
 
-    def fit(self, representations: Tensor, label: Tensor) -> None:
+    def fit(self, representations: Tensor, label: Tensor, there: Tensor | None = None) -> None:
         """Fit the probes.
 
         Args:
             representations: Shape ``(K, N, D)``, a row for each of the K subsets of the powerset.
             label: Class indices of shape ``(N,)``, or attributes of shape ``(N, A)``.
+            there: Booleans of shape ``(K, N)``: which samples have a subset whole, of which alone
+                its probe is told; all if None.
         """
-        self.weight, self.bias = logistic_regression(representations, label, self.num_classes)
+        self.weight, self.bias = logistic_regression(
+            representations, label, self.num_classes, there=there
+        )
 
     def logits(self, representations: Tensor) -> Tensor:
         """What the probes say: shape ``(K, N, C)``.
@@ -168,23 +182,30 @@ class LinearProbe(Probe):
 
     def __init__(self, modalities: Sequence[str], num_classes: int) -> None:
         super().__init__(modalities, num_classes)
-        zeros = torch.zeros(len(self.subsets), dtype=torch.long)
-        self.add_state("correct", zeros, dist_reduce_fx="sum")
-        self.add_state("total", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        for name in ("correct", "total"):
+            zeros = torch.zeros(len(self.subsets), dtype=torch.long)
+            self.add_state(name, zeros, dist_reduce_fx="sum")
 
-    def update(self, representations: Tensor, label: Tensor) -> None:
+    def update(self, representations: Tensor, label: Tensor, there: Tensor | None = None) -> None:
         """Judge a batch: arguments as in :meth:`fit`. What is not finite is wrong."""
-        self.correct += is_right(self.logits(representations), label).sum(-1)
-        self.total += len(label)
+        right = is_right(self.logits(representations), label)
+        there = torch.ones_like(right) if there is None else there
+        self.correct += (right & there).sum(-1)
+        self.total += there.sum(-1)
 
     def compute(self) -> dict[str, Tensor]:
-        """Accuracies from 0 to 1 by ``probe/accuracy/SUBSET``, and ``probe/accuracy/mean``."""
+        """Accuracies from 0 to 1 by ``probe/accuracy/SUBSET``, and ``probe/accuracy/mean``.
+
+        The mean is over subsets; those that no sample has whole are left out.
+        """
+        known = self.total > 0
         accuracy = self.correct / self.total
         result = {
             f"probe/accuracy/{'+'.join(subset)}": accuracy[row]
             for row, subset in enumerate(self.subsets)
+            if known[row]
         }
-        return {**result, "probe/accuracy/mean": accuracy.mean()}
+        return {**result, "probe/accuracy/mean": accuracy[known].mean()}
 
 
 class AttributeProbe(Probe):
@@ -202,32 +223,41 @@ class AttributeProbe(Probe):
 
     scores: list[Tensor]
     label: list[Tensor]
+    there: list[Tensor]
 
     def __init__(self, modalities: Sequence[str], attributes: Sequence[str]) -> None:
         super().__init__(modalities, len(attributes))
         self.attributes = tuple(attributes)
         self.add_state("scores", [], dist_reduce_fx="cat")
         self.add_state("label", [], dist_reduce_fx="cat")
+        self.add_state("there", [], dist_reduce_fx="cat")
 
-    def update(self, representations: Tensor, label: Tensor) -> None:
+    def update(self, representations: Tensor, label: Tensor, there: Tensor | None = None) -> None:
         """Judge a batch: arguments as in :meth:`fit`."""
-        self.scores.append(self.logits(representations).transpose(0, 1))
+        logits = self.logits(representations)
+        there = torch.ones_like(logits[..., 0], dtype=torch.bool) if there is None else there
+        self.scores.append(logits.transpose(0, 1))
         self.label.append(label)
+        self.there.append(there.T)
 
     def compute(self) -> dict[str, Tensor]:
         """Average precisions from 0 to 1 by ``probe/average_precision/SUBSET``, with their mean.
 
         Each is the mean over the attributes, which follow by ``SUBSET/ATTRIBUTE``, those left out
         that no sample has. What random scores reach is ``probe/chance``, the mean over
-        ``probe/chance/ATTRIBUTE``, which is the share of samples that have it.
+        ``probe/chance/ATTRIBUTE``, which is the share of samples that have it. A subset is judged
+        by the samples that have it whole, and left out where there are none.
         """
-        label = dim_zero_cat(self.label)
+        label, there = dim_zero_cat(self.label), dim_zero_cat(self.there).T
         result: dict[str, Tensor] = {}
         means = []
-        for subset, scores in zip(self.subsets, dim_zero_cat(self.scores).unbind(1), strict=True):
-            key = f"probe/average_precision/{'+'.join(subset)}"
-            result.update(by_attribute(key, self.attributes, average_precision(scores, label)))
-            means.append(result[key])
+        columns = dim_zero_cat(self.scores).unbind(1)
+        for subset, scores, rows in zip(self.subsets, columns, there, strict=True):
+            if rows.any():
+                key = f"probe/average_precision/{'+'.join(subset)}"
+                precision = average_precision(scores[rows], label[rows])
+                result.update(by_attribute(key, self.attributes, precision))
+                means.append(result[key])
         return {
             **result,
             **by_attribute("probe/chance", self.attributes, chance(label)),

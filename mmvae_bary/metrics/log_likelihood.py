@@ -57,16 +57,20 @@ class LogLikelihood(Metric):
         zeros = torch.zeros(3, 2, len(self.subsets) + 1, len(self.targets))
         self.add_state("moments", zeros, dist_reduce_fx=merge_moments)
 
-    def update(self, log_weights: Tensor) -> None:
+    def update(self, log_weights: Tensor, there: Tensor | None = None) -> None:
         """Add a batch.
 
         Args:
             log_weights: Shape ``(S, K, 1 + M, B)``, as a model's ``log_weights`` returns them.
+            there: Booleans of shape ``(K, 1 + M, B)``: which figures an item has; all if None. The
+                means over subsets are of the items that have all.
         """
         estimate = self.estimator(log_weights)
         figures = torch.stack([estimate.value, estimate.effective_sample_size])
         figures = torch.cat([figures, figures.mean(1, keepdim=True)], 1)  # over subsets
-        added = moments(figures).to(self.moments)
+        if there is not None:
+            there = torch.cat([there, there.all(0, keepdim=True)])
+        added = moments(figures, there).to(self.moments)
         self.moments = merge_moments(torch.stack([self.moments, added]))
 
     def compute(self) -> dict[str, Tensor]:
@@ -76,13 +80,15 @@ class LogLikelihood(Metric):
         of one, with z drawn given the subset, and ``log_likelihood/mean`` and
         ``log_likelihood/mean->MODALITY``, their means over subsets; below each its
         ``standard_error``, from the spread over items, where there are two or more, and its
-        ``effective_sample_size``, a mean over items.
+        ``effective_sample_size``, a mean over items. What no item has is left out.
         """
         count, (value, size), (squares, _) = self.moments
         error = (squares / (count[0] - 1) / count[0]).sqrt()
         result = {}
         for row, subset in enumerate([*self.subsets, ("mean",)]):
             for column, target in enumerate(self.targets):
+                if not count[0, row, column]:
+                    continue
                 key = f"{self.prefix}/{'+'.join(subset)}{target}"
                 result[key] = value[row, column]
                 if count[0, row, column] > 1:
@@ -91,16 +97,24 @@ class LogLikelihood(Metric):
         return result
 
 
-def moments(values: Tensor) -> Tensor:
+def moments(values: Tensor, there: Tensor | None = None) -> Tensor:
     """Count, mean and sum of squared deviations over the last dimension, of shape (3, ...).
+
+    Args:
+        values: Shape ``(..., B)``.
+        there: Booleans that broadcast against them: which of them count; all if None.
 
     Example:
         >>> moments(torch.tensor([1.0, 3.0]))
         tensor([2., 2., 2.])
     """
-    mean = values.mean(-1)
-    squares = (values - mean.unsqueeze(-1)).square().sum(-1)
-    return torch.stack([torch.full_like(mean, values.shape[-1]), mean, squares])
+    if there is None:
+        there = torch.ones_like(values, dtype=torch.bool)
+    there = there.expand_as(values)
+    count = there.sum(-1).to(values)
+    mean = torch.where(there, values, 0).sum(-1) / count.clamp(min=1)
+    squares = torch.where(there, values - mean.unsqueeze(-1), 0).square().sum(-1)
+    return torch.stack([count, mean, squares])
 
 
 def merge_moments(parts: Tensor) -> Tensor:

@@ -80,15 +80,14 @@ def milliseconds(barycenter: Barycenter, experts: Gaussian) -> tuple[float, floa
         for leaf in parameters(experts):
             leaf.grad = None
 
-    both()
-    ahead, whole = (_median(step) for step in (forward, both))
+    whole, ahead = (_median(step) for step in (both, forward))
     return ahead, max(whole - ahead, 0.0)
 
 
 def _median(step: Callable[[], object]) -> float:
     timer = Timer("step()", globals={"step": step}, num_threads=torch.get_num_threads())
     seconds: float = timer.timeit(1).median
-    if seconds < SLOW:
+    if seconds < SLOW:  # else the first run, which warms up too, is enough
         seconds = timer.blocked_autorange(min_run_time=0.2).median
     return 1e3 * seconds
 
