@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, distributions, nn
-from torch.nn.functional import softplus
 
 from mmvae_bary.distributions import at_least_float32
+
+LARGEST_LOG = 30.0  # of a count's mean
 
 if TYPE_CHECKING:
     from torch.distributions import Distribution
@@ -122,14 +123,14 @@ class Categorical(Likelihood):
 
 
 class Poisson(Likelihood):
-    """Counts; the softplus of the decoder's output is the rate."""
+    """Counts; the decoder's output is the logarithm of the rate."""
 
     def elementwise(self, output: Tensor) -> Distribution:
-        return distributions.Poisson(_positive(output), validate_args=False)
+        return distributions.Poisson(_log_mean(output).exp(), validate_args=False)
 
 
 class NegativeBinomial(_ScaledLikelihood):
-    r"""Overdispersed counts; the softplus of the decoder's output is the mean.
+    r"""Overdispersed counts; the decoder's output is the logarithm of the mean.
 
     The variance is :math:`\mu + \mu^2 / r`; the inverse dispersion :math:`r` is the scale.
 
@@ -146,7 +147,7 @@ class NegativeBinomial(_ScaledLikelihood):
         super().__init__(scale, learnable, shape)
 
     def elementwise(self, output: Tensor) -> Distribution:
-        logits = _positive(output).log() - self.log_scale
+        logits = _log_mean(output) - self.log_scale
         return distributions.NegativeBinomial(
             self.scale.to(output), logits=logits, validate_args=False
         )
@@ -164,5 +165,6 @@ class _OneHotCategorical(distributions.OneHotCategorical):
         return _OneHotCategorical(self.logits.expand(*batch_shape, -1))
 
 
-def _positive(output: Tensor) -> Tensor:
-    return softplus(output) + torch.finfo(output.dtype).tiny
+def _log_mean(output: Tensor) -> Tensor:
+    """Within what counts can be: beyond, a wild output would overflow."""
+    return output.clamp(-LARGEST_LOG, LARGEST_LOG)

@@ -563,7 +563,7 @@ BAD: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "no training": (
         lambda: loaded(tables(), split=["test"] * SIZE),
         ValueError,
-        "got no train sample among",
+        "got no training sample among",
     ),
     "sparse to standardise": (
         lambda: loaded({"a": sparse.csr_array(tables()["rna"])}, standardize=["a"]),

@@ -148,7 +148,8 @@ class ArrayDataModule(MultimodalDataModule):
             align them by position.
         present: Booleans ``(N, M)``, false where a modality is missing, or name of a modality to
             booleans ``(N,)``.
-        split: ``"train"``, ``"validation"`` or ``"test"`` for each sample; drawn if None.
+        split: ``"train"``, ``"validation"`` or ``"test"`` for each sample, the last two where you
+            like; drawn if None.
         validation_share: Share of the samples drawn for validation.
         test_share: Share of the samples drawn for the test.
         kinds: Name of a modality to the kind of its numbers, where it is not the one seen:
@@ -313,9 +314,8 @@ class ArrayDataModule(MultimodalDataModule):
         rows = dict(zip(SPLITS, parts, strict=True))
         if self.drop_incomplete:
             rows["train"] = rows["train"][present[rows["train"]].all(1)]
-        for name in ("train", "test"):
-            if not len(rows[name]):
-                raise ValueError(f"split: got no {name} sample among {size}, expected some")
+        if not len(rows["train"]):
+            raise ValueError(f"split: got no training sample among {size}, expected some")
         return {**rows, "all": np.arange(size)}
 
     def _labels(self, aligned: Aligned, train: NDArray[np.int64]) -> Tensor | None:

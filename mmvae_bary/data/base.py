@@ -248,7 +248,7 @@ class MultimodalDataModule(LightningDataModule, ABC):
     def modalities(self) -> tuple[str, ...]:
         """The names of the modalities; after :meth:`setup`."""
         first = torch.zeros(1, dtype=torch.long, device=self.device)
-        return tuple(self.datasets["test"][first].inputs)
+        return tuple(self.datasets["train"][first].inputs)
 
     @property
     def device(self) -> torch.device:
@@ -271,13 +271,15 @@ class MultimodalDataModule(LightningDataModule, ABC):
         return self._loader(dataset, index, "train", self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> BatchLoader | list[BatchLoader]:
-        """All validation tuples, in order; nothing where the benchmark has none."""
-        if "validation" not in self.datasets:
-            return []
-        return self._ordered("validation")
+        """All validation tuples, in order; nothing where there are none."""
+        return self._ordered("validation") if "validation" in self.datasets else []
 
     def test_dataloader(self) -> BatchLoader:
-        """All test tuples, in order."""
+        """All test tuples, in order.
+
+        Raises:
+            ValueError: If there are none.
+        """
         return self._ordered("test")
 
     def predict_dataloader(self) -> BatchLoader:
@@ -331,6 +333,8 @@ class MultimodalDataModule(LightningDataModule, ABC):
         return dataset[torch.tensor(chosen, device=self.device)]
 
     def _ordered(self, split: str) -> BatchLoader:
+        if split not in self.datasets:
+            raise ValueError(f"got no {split} samples, expected some to judge the model on")
         dataset = self.datasets[split]
         index = torch.arange(len(dataset), device=self.device)
         return self._loader(dataset, index, split, self.eval_batch_size)
