@@ -6,7 +6,7 @@ The files, a concept each; a row imports only rows below it::
     reproduce
     report | plans
     pages
-    callbacks | runs | tables
+    callbacks | latents | runs | tables
     model | data | metrics | plotting
     modality
     networks | barycenters | objectives | estimators

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from examples import barycenters, breast_cancer, cite_seq, digits
+from examples import barycenters, breast_cancer, cite_seq, digits, spoken_digits
 
 
 def test_digits() -> None:
@@ -31,3 +31,9 @@ def test_cite_seq(real_data: Path) -> None:
     found = cite_seq.main(path, epochs=10, folds=2)
     assert found["MWB-VAE"] > 0.1
     assert Path("cite_seq.png").stat().st_size > 10_000
+
+
+def test_spoken_digits(real_data: Path) -> None:
+    figures = spoken_digits.main(real_data / "fsdd", real_data / "mnist", epochs=6)
+    assert figures["coherence/spoken->written"] > 0.2
+    assert Path("spoken_digits.png").stat().st_size > 10_000
