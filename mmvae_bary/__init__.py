@@ -47,6 +47,7 @@ from mmvae_bary.data import (
     CelebADataModule,
     DigitsDataModule,
     MNISTSVHNTextDataModule,
+    MuDataModule,
     MultimodalDataModule,
     PolyMNISTDataModule,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "MoPoEVAE",
     "Modality",
     "MomentMatchingBarycenter",
+    "MuDataModule",
     "MultimodalDataModule",
     "MultimodalVAE",
     "NumericalBarycenter",

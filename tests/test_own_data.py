@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anndata
+import mudata
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,6 +26,7 @@ from mmvae_bary import (
     LinearProbeCallback,
     LogLikelihoodCallback,
     Modality,
+    MuDataModule,
     PredictionCallback,
     cli,
     default_modalities,
@@ -608,3 +611,57 @@ def test_bad_data_are_named(case: str) -> None:
     make, error, message = BAD[case]
     with pytest.raises(error, match=message):
         make()
+
+
+def cells() -> Any:
+    """Ninety cells, a third of which lack protein, in another order; counts in a layer."""
+    given, names = tables(), [f"cell{row}" for row in range(SIZE)]
+    rna = anndata.AnnData(np.log1p(given["rna"]), obs=pd.DataFrame(index=names))
+    rna.layers["counts"] = sparse.csr_matrix(given["rna"])
+    there = [row for row in range(SIZE) if row % 3][::-1]
+    protein = anndata.AnnData(
+        given["protein"][there], obs=pd.DataFrame(index=[names[row] for row in there])
+    )
+    both = mudata.MuData({"rna": rna, "protein": protein})
+    both.obs["type"] = pd.Series(classes(), index=names)
+    return both
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning:mudata", "ignore::UserWarning:mudata")
+def test_cells_of_mudata_are_aligned_and_get_their_embedding_back(tmp_path: Path) -> None:
+    both = cells()
+    both.write(tmp_path / "cells.h5mu")
+    by_place = everything(loaded(tables()))
+    for source in (both, str(tmp_path / "cells.h5mu")):
+        data = MuDataModule(source, layers={"rna": "counts"}, label="type")
+        data.setup("fit")
+        assert data.samples is not None
+        order = [int(name.removeprefix("cell")) for name in data.samples]
+        batch = everything(data)
+        assert batch.present is not None
+        assert by_place.present is not None
+        assert torch.equal(batch.present, by_place.present[order])
+        assert torch.equal(batch.inputs["rna"], by_place.inputs["rna"][order])
+        assert data.kinds == {"rna": "counts", "protein": "real"}
+        assert batch.label is not None
+        assert [data.classes[c] for c in batch.label.tolist()] == classes()[order].tolist()
+    model = MWBVAE(default_modalities(data), latent_dim=3)
+    found = model.embed(data)
+    data.store(found.mean)
+    assert data.samples is not None
+    stored = data.mudata.obsm["X_mmvae"]
+    for row, name in enumerate(data.mudata.obs_names):
+        np.testing.assert_allclose(stored[row], found.mean[data.samples.tolist().index(name)])
+    with pytest.raises(ValueError, match="got 2 rows, expected one for each of 90 cells"):
+        data.store(found.mean[:2])
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning:mudata", "ignore::UserWarning:mudata")
+def test_bad_mudata_are_named() -> None:
+    both = cells()
+    with pytest.raises(ValueError, match=r"modalities: got \['dna'\], expected some of \['rna"):
+        MuDataModule(both, modalities=["dna"])
+    with pytest.raises(ValueError, match="layers: got 'raw' for 'rna', expected one of"):
+        MuDataModule(both, layers={"rna": "raw"})
+    with pytest.raises(ValueError, match="label: got 'cluster', expected a column of obs, which"):
+        MuDataModule(both, label="cluster")

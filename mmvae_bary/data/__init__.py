@@ -12,6 +12,7 @@ from mmvae_bary.data.celeba import CelebADataModule
 from mmvae_bary.data.digits import DigitsDataModule
 from mmvae_bary.data.files import FileDataModule
 from mmvae_bary.data.mnist_svhn_text import MNISTSVHNTextDataModule
+from mmvae_bary.data.omics import MuDataModule
 from mmvae_bary.data.polymnist import PolyMNISTDataModule
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "DigitsDataModule",
     "FileDataModule",
     "MNISTSVHNTextDataModule",
+    "MuDataModule",
     "MultimodalDataModule",
     "PolyMNISTDataModule",
     "SparseRows",

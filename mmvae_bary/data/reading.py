@@ -35,9 +35,9 @@ def read_table(name: str, given: Any, index: str | None) -> Table:
 
     Args:
         name: What errors call it.
-        given: NumPy array, tensor, pandas frame or series, SciPy sparse matrix, or the path of an
-            ``.npy``, ``.npz``, ``.csv`` or ``.parquet`` file, ``FILE.npz:NAME`` of one array among
-            several.
+        given: NumPy array, tensor, pandas frame or series, SciPy sparse matrix, AnnData, whose
+            rows always have names, or the path of an ``.npy``, ``.npz``, ``.csv`` or ``.parquet``
+            file, ``FILE.npz:NAME`` of one array among several.
         index: Name of a frame's column, or of its index, that rows are aligned by; None to align
             them by position.
 
@@ -50,10 +50,11 @@ def read_table(name: str, given: Any, index: str | None) -> Table:
         given = _read_file(name, str(given))
     if isinstance(given, Tensor):
         given = given.detach().cpu().numpy()
-    if hasattr(given, "to_frame") and not hasattr(given, "columns"):  # a series
-        given = given.to_frame()
-    if hasattr(given, "columns") and hasattr(given, "to_numpy"):
-        return _from_frame(name, given, index)
+    if hasattr(given, "obs_names"):
+        return _from_anndata(name, given)
+    if hasattr(given, "to_numpy"):  # a series has no columns yet
+        frame = given if hasattr(given, "columns") else given.to_frame()
+        return _from_frame(name, frame, index)
     if index is not None:
         raise ValueError(
             f"{name}: got a {type(given).__name__}, which has no column {index!r}, expected a "
@@ -154,12 +155,23 @@ def _from_frame(name: str, frame: Any, index: str | None) -> Table:
             f"{name}: got no column {index!r} to align rows by, expected one among "
             f"{[str(column) for column in frame.columns[:SHOWN]]}"
         )
-    repeated = frame.index[frame.index.duplicated()]
+    _check_unique(name, index, frame.index)
+    return Table(frame.to_numpy(), frame.index.to_numpy(), list(frame.columns))
+
+
+def _from_anndata(name: str, given: Any) -> Table:
+    names = given.obs_names
+    _check_unique(name, "cell", names)
+    values = sparse.csr_array(given.X) if sparse.issparse(given.X) else np.asarray(given.X)
+    return Table(values, names.to_numpy(), list(given.var_names))
+
+
+def _check_unique(name: str, index: str, names: Any) -> None:
+    repeated = names[names.duplicated()]
     if len(repeated):
         raise ValueError(
             f"{name}: got {index} {str(repeated[0])!r} more than once, expected a row for each"
         )
-    return Table(frame.to_numpy(), frame.index.to_numpy(), list(frame.columns))
 
 
 def _read_file(name: str, path: str) -> Any:
