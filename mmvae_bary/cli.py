@@ -120,8 +120,9 @@ class MultimodalCLI(LightningCLI):
         _group(self.config[self.subcommand])
 
     def after_fit(self) -> None:
-        """Judge the weights that training ended with."""
-        self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
+        """Judge the weights that training ended with, unless there is nothing to judge by."""
+        if "test" in self.datamodule.datasets:
+            self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
 
 
 def _group(config: Namespace) -> None:

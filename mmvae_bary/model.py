@@ -44,6 +44,7 @@ Covariance = Literal["diagonal", "full"]
 Data = LightningDataModule | Mapping[str, Tensor] | Batch | Iterable[Batch]
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 DECODED_ELEMENTS = 2**24  # numbers of a modality decoded at once to estimate likelihoods
+ROWS = 1024  # of a dictionary of tensors that are embedded at once
 SEPARATORS = ("+", "->", "/", ".")
 RESERVED = ("", "mean")  # a figure's key is coherence/mean
 
@@ -389,7 +390,8 @@ class MultimodalVAE(LightningModule):
             return encoding
         members = torch.tensor([float(name in given) for name in self.names], device=self.device)
         weights = members if encoding.weights is None else members * encoding.weights
-        return encoding._replace(weights=weights)
+        # by sample, of which some may have nothing
+        return encoding._replace(weights=weights.expand(len(batch), -1))
 
     def impute_batch(
         self, batch: Batch, encoding: Encoding, num_samples: int
@@ -426,7 +428,9 @@ class MultimodalVAE(LightningModule):
         elif isinstance(data, Batch):
             batches = [data]
         elif isinstance(data, Mapping):
-            batches = [Batch(dict(data))]
+            parts = {name: x.split(ROWS) for name, x in data.items()}
+            rows = zip(*parts.values(), strict=True)
+            batches = (Batch(dict(zip(parts, row, strict=True))) for row in rows)
         for batch in batches:
             yield batch.to(self.device)
 
@@ -461,7 +465,7 @@ class MultimodalVAE(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch."""
         terms, _ = self._step(batch)
-        self._log_terms("train", terms, len(batch))
+        self._log_terms("train", terms, batch)
         return terms.loss
 
     def validation_step(  # type: ignore[override]
@@ -524,7 +528,7 @@ class MultimodalVAE(LightningModule):
     def _evaluate(self, stage: str, batch: Batch, batch_idx: int) -> Encoding:
         with seeded(derive_seed(self.batch_number(batch_idx)), self.device):
             terms, encoding = self._step(batch)
-        self._log_terms(stage, terms, len(batch))
+        self._log_terms(stage, terms, batch)
         return encoding
 
     def _step(self, batch: Batch) -> tuple[ELBO, Encoding]:
@@ -532,11 +536,15 @@ class MultimodalVAE(LightningModule):
         encoding = self.encode_modalities(batch.inputs, batch.present)
         return self.elbo(batch, encoding), encoding
 
-    def _log_terms(self, stage: str, terms: ELBO, batch_size: int) -> None:
+    def _log_terms(self, stage: str, terms: ELBO, batch: Batch) -> None:
+        evaluated = stage != "train"
         values = {f"{stage}/loss": terms.loss, f"{stage}/kl": terms.kl}
+        self.log_dict(values, batch_size=len(batch), sync_dist=evaluated)
+        present = _present(batch) if evaluated else None  # a step does not wait for a count
         for name, value in terms.log_likelihood.items():
-            values[f"{stage}/reconstruction/{name}"] = value
-        self.log_dict(values, batch_size=batch_size, sync_dist=stage != "train")
+            size = len(batch) if present is None else int(present[name].sum())
+            key = f"{stage}/reconstruction/{name}"
+            self.log(key, value, batch_size=size, sync_dist=evaluated)
 
     # ---- checks and small parts
 

@@ -302,6 +302,96 @@ def test_probe_and_likelihood_count_what_is_there() -> None:
     assert metric.moments[0, 0].tolist() == counts
 
 
+def test_reconstructions_are_means_over_what_is_there() -> None:
+    """However samples without a modality are spread over batches."""
+    data = ArrayDataModule(tables(), split=["train"] * 60 + ["test"] * 30, batch_size=16)
+    model = MWBVAE(default_modalities(data), latent_dim=3)
+    figures = []
+    for size in (1, 30):  # draws are seeded by the batch, and so not the same
+        data.eval_batch_size = size
+        (found,) = trainer().test(model, data, verbose=False)
+        figures.append(found)
+    for name in model.names:
+        first, second = (found[f"test/reconstruction/{name}"] for found in figures)
+        assert first == pytest.approx(second, rel=0.2)
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+def test_new_samples_are_scaled_as_the_training_ones(tmp_path: Path) -> None:
+    """By a checkpoint, or by hand: the same sample has the same embedding in other company."""
+    given = tables()
+    data = ArrayDataModule(given, label=classes(), batch_size=16)
+    model = MWBVAE(default_modalities(data), latent_dim=3)
+    trainer(max_epochs=1, limit_val_batches=0).fit(model, data)
+    expected = model.embed(data).mean[:20]
+    few = {name: table[:20] for name, table in given.items()}
+    alone = ArrayDataModule(few, label=["low"] * 20)
+    alone.load_state_dict(data.state_dict())
+    torch.testing.assert_close(model.embed(alone).mean, expected)
+    assert alone.classes == ["high", "low"]
+    saving = Trainer(
+        max_epochs=1, limit_val_batches=0, accelerator="cpu", logger=False,
+        default_root_dir=tmp_path, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    saving.fit(model, data)
+    (path,) = (tmp_path / "checkpoints").iterdir()
+    expected = model.embed(data).mean[:20]
+    found = trainer().predict(model, ArrayDataModule(few), ckpt_path=path)
+    assert found is not None
+    torch.testing.assert_close(found[0]["mean"], expected)  # type: ignore[call-overload]
+    other = ArrayDataModule(few, label=["none"] * 20)
+    other.load_state_dict(data.state_dict())
+    with pytest.raises(ValueError, match=r"label: got 'none', expected one of \['high', 'low'\]"):
+        other.setup("fit")
+
+
+def test_what_no_sample_tells_is_left_out() -> None:
+    """A subset that no training sample has whole has no probe."""
+    given = {name: table.astype(float) for name, table in tables().items()}
+    given["rna"][1:60:3] = given["rna"][2:60:3] = np.nan  # unpaired until row 60
+    split = ["train"] * 60 + ["test"] * 30
+    data = ArrayDataModule(given, label=classes(), split=split, batch_size=16)
+    model = MWBVAE(default_modalities(data), latent_dim=3)
+    judge = trainer(LinearProbeCallback(None), max_epochs=1, limit_val_batches=0)
+    judge.fit(model, data)
+    judge.test(model, data, verbose=False)
+    probes = {key for key in judge.callback_metrics if key.startswith("probe/")}
+    assert probes == {"probe/accuracy/rna", "probe/accuracy/protein", "probe/accuracy/mean"}
+
+
+def test_numbers_far_from_zero_keep_their_digits() -> None:
+    seconds = 1.6e9 + 500 * np.random.default_rng(0).normal(size=(SIZE, 2))
+    data = loaded({"time": seconds})
+    known = everything(data).inputs["time"]
+    assert known.std(0).sub(1).abs().max() < 0.2
+    labels = [10, 9, 2] * 30
+    assert loaded({"time": seconds}, label=labels).classes == [2, 9, 10]
+
+
+def test_labels_by_name_come_as_series_or_files(tmp_path: Path) -> None:
+    given = frames(tables())
+    column = pd.Series(classes(), index=given["rna"].index, name="type")[::-1]
+    column.to_frame().reset_index().to_parquet(tmp_path / "type.parquet")
+    for label in (column, tmp_path / "type.parquet", str(tmp_path / "type.parquet")):
+        data = loaded(given, index="patient", label=label)
+        found = everything(data).label
+        assert found is not None
+        assert [data.classes[code] for code in found.tolist()] == classes().tolist()
+    there = pd.DataFrame({"protein": np.arange(SIZE) % 2 == 0}, index=given["rna"].index)[::-1]
+    masked = everything(loaded(given, index="patient", present=there)).present
+    assert masked is not None
+    assert torch.equal(masked[:, 1], (torch.arange(SIZE) % 2 == 0) & (torch.arange(SIZE) % 3 != 0))
+
+
+def test_what_is_masked_need_not_be_whole() -> None:
+    given = tables()
+    given["protein"][4, 0] = np.nan
+    there = np.arange(SIZE) != 4
+    batch = everything(loaded(given, present={"protein": there}))
+    assert batch.present is not None
+    assert not batch.present[4, 1]
+
+
 def test_means_of_likelihoods_leave_out_what_is_not_there() -> None:
     weights = torch.randn(5, 3, 3, 8)
     there = torch.rand(3, 3, 8) > 0.4
@@ -332,6 +422,7 @@ def test_predictions_are_what_python_gives(file_format: Any, tmp_path: Path) -> 
             found = dict(file)
     else:
         found = {key: np.stack(column) for key, column in pd.read_parquet(path).items()}
+    assert "sample" not in found
     expected = model.embed(data)
     np.testing.assert_allclose(found["mean"], expected.mean, atol=1e-6)
     np.testing.assert_allclose(found["std"], expected.std, atol=1e-6)
@@ -341,6 +432,20 @@ def test_predictions_are_what_python_gives(file_format: Any, tmp_path: Path) -> 
     given = tables()["protein"]
     np.testing.assert_allclose(found["imputed/protein"][there], given[there], atol=1e-5)
     assert np.isfinite(found["imputed/protein"]).all()
+
+
+@pytest.mark.parametrize("file_format", ["npz", "parquet"])
+def test_predictions_name_their_samples(file_format: Any, tmp_path: Path) -> None:
+    data = ArrayDataModule(frames(tables()), index="patient", eval_batch_size=40)
+    model = MWBVAE(default_modalities(data), latent_dim=3)
+    trainer(PredictionCallback(file_format), default_root_dir=tmp_path).predict(model, data)
+    path = tmp_path / f"predictions.{file_format}"
+    if file_format == "npz":
+        with np.load(path) as file:
+            names = file["sample"].tolist()
+    else:
+        names = pd.read_parquet(path)["sample"].tolist()
+    assert names == [f"p{row}" for row in range(SIZE)]
 
 
 def test_files_to_predictions_on_the_command_line(
@@ -568,10 +673,25 @@ BAD: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         "got no training sample among",
     ),
+    "counts to standardise": (
+        lambda: loaded(tables(), standardize=["rna"]),
+        ValueError,
+        "standardize: got 'rna', which is counts, expected real numbers, dense",
+    ),
+    "a modality that nobody has": (
+        lambda: loaded({"a": np.ones((3, 2)), "b": np.full((3, 2), np.nan)}),
+        ValueError,
+        "b: got no row with values, expected some",
+    ),
+    "names and none": (
+        lambda: loaded({"a": np.ones((90, 2)), "b": cells().mod["rna"]}),
+        ValueError,
+        "got tables whose rows have names and others",
+    ),
     "sparse to standardise": (
         lambda: loaded({"a": sparse.csr_array(tables()["rna"])}, standardize=["a"]),
         ValueError,
-        "standardize: got 'a', which is sparse",
+        "standardize: got 'a', which is counts and sparse, expected real numbers, dense",
     ),
     "vectors": (
         lambda: loaded({"a": np.zeros(5)}),
@@ -606,6 +726,7 @@ BAD: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning:mudata", "ignore::UserWarning:mudata")
 @pytest.mark.parametrize("case", BAD)
 def test_bad_data_are_named(case: str) -> None:
     make, error, message = BAD[case]

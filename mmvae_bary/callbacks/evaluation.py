@@ -289,6 +289,8 @@ class LogLikelihoodCallback(MetricCallback):
         given = model.has_subsets(encoding, len(batch))  # (K, B)
         targets = given[[-1, *range(len(model.names))]]  # all modalities, then each alone
         there = given.unsqueeze(1) & targets
+        if self.grouped:  # which mixes items
+            check_complete(batch)
         for metric in self.metrics:
             metric.update(weights[..., : self.num_left], there[..., : self.num_left])
 

@@ -28,8 +28,9 @@ class PredictionCallback(Callback):
     """Write what ``predict`` tells of each sample to ``predictions.npz`` or ``.parquet`` of a run.
 
     A row a sample, in the order of the data; what a column holds is said by the model's
-    ``predict_step``, and imputed modalities are in the units of the data. Batches are written as
-    they come, so that what is predicted need not fit into memory.
+    ``predict_step``, and imputed modalities are in the units of the data. Where samples have names
+    they are in ``sample``. Batches are written as they come, so that what is predicted need not
+    fit into memory.
 
     Args:
         file_format: ``"npz"``, an array a name, or ``"parquet"``, a column of lists a name, which
@@ -54,6 +55,9 @@ class PredictionCallback(Callback):
                 f"predictions: got {trainer.world_size} processes, expected one, so that rows "
                 "keep their order"
             )
+        self.writer = None
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
         folder = run_folder(trainer)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"predictions.{self.file_format}"
@@ -69,16 +73,22 @@ class PredictionCallback(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Write a batch."""
+        if self.writer is None:
+            return
         imputed = {key: x for key, x in outputs.items() if key.startswith(PREFIX)}
         named = {key.removeprefix(PREFIX): x for key, x in imputed.items()}
         original = {PREFIX + name: x for name, x in data_of(trainer).original(named).items()}
         arrays = {key: x.float().cpu().numpy() for key, x in {**outputs, **original}.items()}
-        assert self.writer is not None
+        names = data_of(trainer).samples
+        if names is not None:
+            first = self.writer.rows
+            arrays["sample"] = names[first : first + len(arrays["mean"])].astype(str)
         self.writer.write(arrays)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the file into its place."""
-        assert self.writer is not None
+        if self.writer is None:
+            return
         rank_zero_info(f"Predictions are in {self.writer.close()}")
 
     def on_exception(
@@ -98,14 +108,17 @@ class _Npz:
         shutil.rmtree(self.parts, ignore_errors=True)
         self.parts.mkdir()
         self.shapes: dict[str, tuple[int, ...]] = {}
+        self.names: list[str] = []
         self.rows = 0
 
     def write(self, arrays: Arrays) -> None:
-        for place, (key, rows) in enumerate(arrays.items()):
+        numbers = {key: rows for key, rows in arrays.items() if key != "sample"}
+        self.names += arrays["sample"].tolist() if "sample" in arrays else []
+        for place, (key, rows) in enumerate(numbers.items()):
             self.shapes[key] = rows.shape[1:]
             with (self.parts / str(place)).open("ab") as file:
                 file.write(np.ascontiguousarray(rows, dtype=np.float32).tobytes())
-        self.rows += len(next(iter(arrays.values())))
+        self.rows += len(next(iter(numbers.values())))
 
     def close(self) -> Path:
         whole = self.parts / "whole"
@@ -116,6 +129,9 @@ class _Npz:
                     np.lib.format.write_array_header_1_0(member, header)
                     with (self.parts / str(place)).open("rb") as file:
                         shutil.copyfileobj(file, member, 2**20)
+            if self.names:
+                with archive.open("sample.npy", "w") as member:
+                    np.lib.format.write_array(member, np.array(self.names))
         whole.replace(self.path)
         self.discard()
         return self.path
@@ -140,16 +156,20 @@ class _Parquet:
         self.path = path
         self.part = path.with_suffix(".part")
         self.file: Any = None
+        self.rows = 0
 
     def write(self, arrays: Arrays) -> None:
-        lists = self.arrow.FixedSizeListArray
-        flat = {key: x.reshape(len(x), -1) for key, x in arrays.items()}
-        table = self.arrow.table(
-            {key: lists.from_arrays(x.ravel(), x.shape[1]) for key, x in flat.items()}
-        )
+        table = self.arrow.table({key: self._column(x) for key, x in arrays.items()})
         if self.file is None:
             self.file = self.parquet.ParquetWriter(self.part, table.schema)
         self.file.write_table(table)
+        self.rows += len(table)
+
+    def _column(self, rows: NDArray[Any]) -> Any:
+        if rows.ndim == 1:  # names
+            return self.arrow.array(rows)
+        flat = rows.reshape(len(rows), -1)
+        return self.arrow.FixedSizeListArray.from_arrays(flat.ravel(), flat.shape[1])
 
     def close(self) -> Path:
         if self.file is not None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
-from mmvae_bary.data.reading import Table, named, numbers, read_table, without_empty_rows
+from mmvae_bary.data.reading import Table, named, numbers, read_table, rows_there
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +44,8 @@ def align(modalities: Mapping[str, Any], index: str | None, present: Any = None)
         present: As in :class:`~mmvae_bary.ArrayDataModule`.
 
     Raises:
-        ValueError: If tables differ in length, a mask has a wrong shape, or a sample has nothing.
+        ValueError: If tables differ in length, only some have names, a mask has a wrong shape, a
+            row is NaN in part or infinite, or a sample has nothing.
     """
     tables = {name: read_table(name, given, index) for name, given in modalities.items()}
     values = {name: numbers(name, table) for name, table in tables.items()}
@@ -55,19 +57,22 @@ def align(modalities: Mapping[str, Any], index: str | None, present: Any = None)
                 f"got tables of different lengths, {lengths} rows, expected one length, or index= "
                 "with the name of a column to align them by"
             )
+    size = next(iter(values.values())).shape[0] if samples is None else len(samples)
+    asked = _mask(present, (size, len(tables)), list(modalities), index, samples)
     inputs, columns = {}, []
-    for name, table in tables.items():
-        full, there = without_empty_rows(name, values[name])
+    for flags, (name, table) in zip(asked.T, tables.items(), strict=True):
+        full, known = values[name], flags
         if samples is not None:
-            full, there = _reindexed(full, there, places_of(table.names, samples))
-        inputs[name] = full
+            places = places_of(table.names, samples)
+            full, known = _reindexed(full, places), flags & (places >= 0)
+        inputs[name], there = rows_there(name, full, known, samples)
         columns.append(there)
     flags = np.stack(columns, 1)
-    flags &= _mask(present, flags.shape, list(modalities))
     if not (some := flags.any(1)).all():
+        empty = named(np.flatnonzero(~some), samples)
         raise ValueError(
-            f"got no modality at all in {named(np.flatnonzero(~some))}, expected at least one of "
-            f"{list(modalities)} in each"
+            f"got no modality at all in {empty}, expected at least one of {list(modalities)} in "
+            "each"
         )
     return Aligned(inputs, flags, samples)
 
@@ -78,7 +83,7 @@ def aligned_rows(what: str, given: Any, index: str | None, samples: Any, size: i
     Raises:
         ValueError: If it has another number of rows, or none for one of the samples.
     """
-    by_name = index if hasattr(given, "columns") or isinstance(given, str) else None
+    by_name = index if hasattr(given, "to_numpy") or isinstance(given, (str, Path)) else None
     table = read_table(what, given, by_name)
     if table.names is None:
         if len(table.values) != size:
@@ -100,27 +105,41 @@ def places_of(names: Any, samples: Any) -> NDArray[np.int64]:
 
 
 def _samples(tables: Mapping[str, Table]) -> NDArray[Any] | None:
-    names = [table.names for table in tables.values() if table.names is not None]
-    if not names:
+    named_rows = {name: table.names is not None for name, table in tables.items()}
+    if not any(named_rows.values()):
         return None
-    return np.array(list(dict.fromkeys(name for index in names for name in index)), dtype=object)
+    if not all(named_rows.values()):
+        raise ValueError(
+            f"got tables whose rows have names and others, {named_rows}, expected all or none"
+        )
+    names = dict.fromkeys(name for table in tables.values() for name in table.names)  # type: ignore[union-attr]
+    return np.array(list(names), dtype=object)
 
 
-def _reindexed(values: Any, there: Flags, places: NDArray[np.int64]) -> tuple[Any, Flags]:
-    """Rows at places, zeros where a place is -1; and which of them are there."""
+def _reindexed(values: Any, places: NDArray[np.int64]) -> Any:
+    """Rows at places; zeros where a place is -1."""
     known = places >= 0
     if sparse.issparse(values):
         nothing = sparse.csr_array((1, values.shape[1]), dtype=values.dtype)
-        return sparse.vstack([values, nothing], format="csr")[places], known & there[places]
+        return sparse.vstack([values, nothing], format="csr")[places]
     result = np.zeros((len(places), *values.shape[1:]), dtype=values.dtype)
     result[known] = values[places[known]]
-    return result, known & there[places]
+    return result
 
 
-def _mask(present: Any, shape: tuple[int, ...], names: list[str]) -> Flags:
+def _mask(
+    present: Any,
+    shape: tuple[int, int],
+    names: list[str],
+    index: str | None,
+    samples: NDArray[Any] | None,
+) -> Flags:
     """What the user says of who has what, of shape ``(N, M)``."""
     if present is None:
         return np.ones(shape, dtype=bool)
+    if hasattr(present, "columns"):
+        table = aligned_rows("present", present, index, samples, shape[0])
+        present = {str(c): table.values[:, at] for at, c in enumerate(table.columns)}
     if isinstance(present, Mapping):
         if unknown := [name for name in present if name not in names]:
             raise ValueError(f"present: got {unknown}, expected some of {names}")

@@ -189,7 +189,7 @@ class ArrayDataModule(MultimodalDataModule):
         test_share: float = 0.2,
         kinds: Mapping[str, str] | None = None,
         standardize: Sequence[str] | None = None,
-        batch_size: int = 128,
+        batch_size: int = 64,
         eval_batch_size: int = 256,
         seed: int = 0,
         cache: str = "data",
@@ -216,7 +216,28 @@ class ArrayDataModule(MultimodalDataModule):
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.samples: NDArray[Any] | None = None
         self.scalings: dict[str, Scaling] = {}
-        self.classes: list[str] = []
+        self.classes: list[Any] = []
+        self.restored = False
+
+    # ---- what the training samples taught
+
+    def state_dict(self) -> dict[str, Any]:
+        """Kinds, scalings and classes, which a checkpoint keeps for data to come."""
+        scalings = {name: tuple(scaling) for name, scaling in self.scalings.items()}
+        return {"kinds": self.kinds, "scalings": scalings, "classes": self.classes}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take another module's kinds, scalings and classes, so that new samples mean the same.
+
+        Lightning does so with a checkpoint; in Python ``new.load_state_dict(old.state_dict())``.
+        """
+        self.asked_kinds = dict(state_dict["kinds"])
+        self.scalings = {name: Scaling(*x) for name, x in state_dict["scalings"].items()}
+        self.classes = list(state_dict["classes"])
+        self.restored = True
+        if self.datasets:
+            self.datasets = {}
+            self.setup("restored")
 
     # ---- what a model is made from
 
@@ -297,6 +318,15 @@ class ArrayDataModule(MultimodalDataModule):
         """All samples, in the order of the tables."""
         return self._ordered("all")
 
+    def sample_batch(self, size: int) -> Batch:
+        """Test samples as of any benchmark, of those that lack nothing where there are some."""
+        test = self.datasets.get("test")
+        if isinstance(test, ArrayTuples) and test.present is not None:
+            complete = test.rows[test.present[test.rows].all(1)]
+            if len(complete):
+                return self._to_look_at(test.take(complete), size)
+        return super().sample_batch(size)
+
     def _split(self, present: NDArray[np.bool_]) -> dict[str, NDArray[np.int64]]:
         """The rows of each split, and of all."""
         size = len(present)
@@ -326,26 +356,34 @@ class ArrayDataModule(MultimodalDataModule):
         values = table.values.reshape(size, -1)
         if values.shape[1] > 1:
             return self._attributes(values, table.columns or range(values.shape[1]))
-        if (unknown := values[:, 0] != values[:, 0]).any():  # NaN differs from itself
+        column = values[:, 0].tolist()
+        # NaN differs from itself
+        if unknown := [row for row, x in enumerate(column) if x is None or x != x]:
             raise ValueError(
-                f"label: got none in {named(np.flatnonzero(unknown))}, expected one for each"
+                f"label: got none in {named(np.array(unknown), aligned.samples)}, expected one "
+                "for each"
             )
-        names, codes = np.unique(values[:, 0].astype(str), return_inverse=True)
-        self.classes = names.tolist()
-        self.num_classes = len(names)  # type: ignore[misc]
-        if len(empty := np.setdiff1d(np.arange(len(names)), codes[train])):
+        if not self.restored:
+            self.classes = sorted(set(column))
+        self.num_classes = len(self.classes)  # type: ignore[misc]
+        code = {name: number for number, name in enumerate(self.classes)}
+        if unseen := [name for name in column if name not in code]:
+            raise ValueError(f"label: got {unseen[0]!r}, expected one of {self.classes}")
+        codes = np.array([code[name] for name in column], dtype=np.int64)
+        empty = np.setdiff1d(np.arange(self.num_classes), codes[train])
+        if len(empty) and not self.restored:
             raise ValueError(
                 f"label: got no training sample of class {self.classes[empty[0]]!r}, expected "
                 "some: change the split, or leave the class out"
             )
-        return torch.from_numpy(codes.astype(np.int64))
+        return torch.from_numpy(codes)
 
     def _attributes(self, values: NDArray[Any], names: Sequence[Any]) -> Tensor:
         wrong = ~np.isin(values, (0, 1)).all(1)
         if wrong.any():
             raise ValueError(
                 f"label: got {values.shape[1]} columns with values other than 0 and 1 in "
-                f"{named(np.flatnonzero(wrong))}, expected one column, or attributes"
+                f"{named(np.flatnonzero(wrong), self.samples)}, expected one column, or attributes"
             )
         self.attributes = tuple(map(str, names))  # type: ignore[misc]
         self.num_classes = len(self.attributes)  # type: ignore[misc]
@@ -356,32 +394,24 @@ class ArrayDataModule(MultimodalDataModule):
     ) -> Tensor | SparseRows:
         """A modality in the model's scale."""
         values = aligned.inputs[name]
-        if sparse.issparse(values):
-            if self.standardize and name in self.standardize:
-                raise ValueError(
-                    f"standardize: got {name!r}, which is sparse, expected dense modalities"
-                )
+        dense, real = not sparse.issparse(values), self.kinds[name] == "real"
+        if self.standardize and name in self.standardize and not (dense and real):
+            what = "real" if real else self.kinds[name]
+            raise ValueError(
+                f"standardize: got {name!r}, which is {what}{'' if dense else ' and sparse'}, "
+                "expected real numbers, dense"
+            )
+        if not dense:
             return SparseRows.of(values)
-        rows = values.ndim == 2 and self.kinds[name] == "real"
+        rows = values.ndim == 2 and real
         if not (rows if self.standardize is None else name in self.standardize):
-            return torch.from_numpy(values)
+            return torch.from_numpy(values).float()
         there = aligned.present[:, list(aligned.inputs).index(name)]
-        known = torch.from_numpy(values[train[there[train]]])
-        if len(known) < 2:
-            raise ValueError(
-                f"{name}: got {len(known)} training rows to standardise by, expected at least 2"
-            )
-        std, mean = torch.std_mean(known, 0)
-        constant = (std <= 1e-6 * mean.abs()).flatten().nonzero().squeeze(-1)
-        if len(constant):
-            raise ValueError(
-                f"{name}: got constant columns in the training rows, the first of "
-                f"{len(constant)} at {constant[0].item()}, expected none: leave them out, or "
-                f"{name!r} out of standardize"
-            )
-        self.scalings[name] = Scaling(mean, std)
-        scaled = (torch.from_numpy(values) - mean) / std
-        return torch.where(_like(there, scaled), scaled, 0.0)
+        if not self.restored:
+            self.scalings[name] = _scaling(name, torch.from_numpy(values[train[there[train]]]))
+        mean, std = self.scalings[name]
+        scaled = (torch.from_numpy(values) - mean) / std  # in float64 where that came
+        return torch.where(_like(there, scaled), scaled, 0.0).float()
 
     def _say(self, aligned: Aligned) -> None:
         for m, (name, kind) in enumerate(self.kinds.items()):
@@ -391,6 +421,23 @@ class ArrayDataModule(MultimodalDataModule):
                 f"{name}: {there} of {size} samples have it, shape {self.shapes[name]}, "
                 f"{kind}{scaled}; likelihood {KINDS[kind].likelihood.__name__}"
             )
+
+
+def _scaling(name: str, known: Tensor) -> Scaling:
+    """What to standardise by: mean and standard deviation of the training rows that are there."""
+    if len(known) < 2:
+        raise ValueError(
+            f"{name}: got {len(known)} training rows to standardise by, expected at least 2"
+        )
+    std, mean = torch.std_mean(known, 0)
+    rounding = 8 * torch.finfo(known.dtype).eps * mean.abs()
+    constant = (std <= rounding).flatten().nonzero().squeeze(-1)
+    if len(constant):
+        raise ValueError(
+            f"{name}: got constant columns in the training rows, the first of {len(constant)} at "
+            f"{constant[0].item()}, expected none: leave them out, or {name!r} out of standardize"
+        )
+    return Scaling(mean, std)
 
 
 def _like(flags: NDArray[np.bool_], x: Tensor) -> Tensor:

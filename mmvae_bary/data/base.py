@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -18,6 +18,8 @@ from mmvae_bary.distributions import derive_seed, run_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
 SPLITS = ("train", "validation", "test")
 
@@ -226,6 +228,9 @@ class MultimodalDataModule(LightningDataModule, ABC):
     def fingerprint(self, split: str) -> str:
         """A file name's worth of what determines a split, for what is kept beside the data."""
 
+    samples: NDArray[Any] | None = None
+    """What each sample is called, in the order of prediction; None where they have no names."""
+
     @property
     def notes(self) -> list[str]:
         """What differs from the published data, for reports to say."""
@@ -322,8 +327,11 @@ class MultimodalDataModule(LightningDataModule, ABC):
             RuntimeError: Before :meth:`setup`.
         """
         if "test" not in self.datasets:
-            raise RuntimeError("got no data yet, expected setup('test') before sample_batch()")
-        dataset = self.datasets["test"]
+            what = "no test samples" if self.datasets else "no data yet"
+            raise RuntimeError(f"got {what}, expected setup('test') before sample_batch()")
+        return self._to_look_at(self.datasets["test"], size)
+
+    def _to_look_at(self, dataset: TupleDataset, size: int) -> Batch:
         if self.attributes or dataset.label is None:
             return dataset[torch.arange(min(size, len(dataset)), device=self.device)]
         first: dict[int, int] = {}

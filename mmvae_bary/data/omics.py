@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from mmvae_bary.data.alignment import places_of
 from mmvae_bary.data.arrays import ArrayDataModule
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-CELL = "cell"  # what rows are called where labels are aligned with them
+CELL = "obs_names"  # what rows are called where labels are aligned with them
 
 
 class MuDataModule(ArrayDataModule):
@@ -58,7 +62,7 @@ class MuDataModule(ArrayDataModule):
         cache: str = "data",
         drop_incomplete: bool = False,
     ) -> None:
-        self.mudata = _read(mudata) if isinstance(mudata, str) else mudata
+        self.mudata = _read(mudata) if isinstance(mudata, (str, Path)) else mudata
         known = list(self.mudata.mod)
         names = known if modalities is None else list(modalities)
         if unknown := [name for name in [*names, *(layers or {})] if name not in known]:
@@ -84,6 +88,8 @@ class MuDataModule(ArrayDataModule):
     def store(self, embedding: Tensor, key: str = "X_mmvae") -> None:
         """Put an embedding into ``obsm`` of the MuData object, its cells in their order.
 
+        Cells that none of the modalities taken has are NaN.
+
         Args:
             embedding: A row for each cell, as ``model.embed(data).mean`` has them.
             key: What to call it there.
@@ -94,9 +100,10 @@ class MuDataModule(ArrayDataModule):
         if self.samples is None or len(embedding) != len(self.samples):
             cells = 0 if self.samples is None else len(self.samples)
             raise ValueError(f"got {len(embedding)} rows, expected one for each of {cells} cells")
-        place = {name: row for row, name in enumerate(self.samples)}
-        rows = [place[name] for name in self.mudata.obs_names]
-        self.mudata.obsm[key] = embedding.cpu().numpy()[rows]
+        places = places_of(self.samples, self.mudata.obs_names)
+        stored = np.full((len(places), embedding.shape[1]), np.nan, dtype=np.float32)
+        stored[places >= 0] = embedding.float().cpu().numpy()[places[places >= 0]]
+        self.mudata.obsm[key] = stored
 
     def _column(self, what: str, name: str | None) -> Any:
         if name is None:
@@ -109,7 +116,7 @@ class MuDataModule(ArrayDataModule):
         return obs[[name]].rename_axis(CELL)
 
 
-def _read(path: str) -> Any:
+def _read(path: str | Path) -> Any:
     try:
         import mudata
     except ImportError:
@@ -127,6 +134,4 @@ def _matrix(modality: Any, name: str, layer: str | None) -> Any:
         raise ValueError(
             f"layers: got {layer!r} for {name!r}, expected one of {list(modality.layers)}"
         )
-    taken = modality.copy()
-    taken.X = modality.layers[layer]
-    return taken
+    return type(modality)(modality.layers[layer], obs=modality.obs[[]], var=modality.var[[]])

@@ -71,66 +71,82 @@ def read_table(name: str, given: Any, index: str | None) -> Table:
 
 
 def numbers(name: str, table: Table) -> Any:
-    """The values of a modality as floats, dense or sparse, each a number or missing.
+    """The values of a modality as floats, dense or sparse; NaN where there is none.
+
+    In float32 where that holds what came, else in float64.
 
     Raises:
-        ValueError: If one is not a number, or infinite, or a sample has no values.
+        ValueError: If one is not a number, or a sample has no values.
     """
     values = table.values
-    if values.dtype.kind not in "biuf" and (wrong := _not_numbers(table)):
-        raise ValueError(f"{name}: got {wrong}, expected numbers")
+    if values.dtype.kind not in "biuf":
+        if wrong := _not_numbers(table):
+            raise ValueError(f"{name}: got {wrong}, expected numbers")
+        values = values.astype(np.float64)
     if values.ndim < 2 or 0 in values.shape:
         raise ValueError(
             f"{name}: got shape {tuple(values.shape)}, expected (N, ...) with at least one row "
             "and one value in it"
         )
-    values = values.astype(np.float32)
-    stored = values.data if sparse.issparse(values) else values
-    if np.isinf(stored).any():
-        rows = _rows_of(values, np.isinf)
-        raise ValueError(f"{name}: got infinite values in {named(rows)}, expected finite ones")
-    if sparse.issparse(values) and np.isnan(stored).any():
-        rows = _rows_of(values, np.isnan)
-        raise ValueError(f"{name}: got NaN in {named(rows)} of a sparse matrix, expected none")
-    return values
+    return values.astype(np.result_type(values.dtype, np.float32))
 
 
-def without_empty_rows(name: str, values: Any) -> tuple[Any, NDArray[np.bool_]]:
-    """Values with zeros in rows that are all NaN, and which rows are there.
+def rows_there(
+    name: str, values: Any, asked: NDArray[np.bool_], samples: NDArray[Any] | None = None
+) -> tuple[Any, NDArray[np.bool_]]:
+    """Which rows are there, and the values with zeros in the others.
+
+    Args:
+        name: What errors call the modality.
+        values: Shape ``(N, ...)``, dense or sparse.
+        asked: Booleans of shape ``(N,)``: false where nobody looks at what stands in a row.
+        samples: What rows are called.
 
     Raises:
-        ValueError: If a row is NaN in part.
+        ValueError: If a row that is asked for is NaN in part, or infinite, or if none is there.
     """
-    if sparse.issparse(values):
-        return values, np.ones(values.shape[0], dtype=bool)
-    unknown = np.isnan(values).reshape(len(values), -1)
-    empty = unknown.all(1)
-    if (partly := unknown.any(1) & ~empty).any():
+    unknown = _count(values, np.isnan)
+    there = asked & (unknown < np.prod(values.shape[1:]))
+    if (partly := there & (unknown > 0)).any():
         raise ValueError(
-            f"{name}: got NaN inside {named(np.flatnonzero(partly))}, expected a row to be "
-            "there whole, or NaN throughout where the modality is missing"
+            f"{name}: got NaN inside {named(np.flatnonzero(partly), samples)}, expected a row to "
+            "be there whole, or NaN throughout where the modality is missing"
         )
-    if empty.any():
-        values = np.where(empty.reshape(-1, *[1] * (values.ndim - 1)), np.float32(0), values)
-    return values, ~empty
+    if (infinite := there & (_count(values, np.isinf) > 0)).any():
+        raise ValueError(
+            f"{name}: got infinite values in {named(np.flatnonzero(infinite), samples)}, expected "
+            "finite ones"
+        )
+    if not there.any():
+        raise ValueError(f"{name}: got no row with values, expected some: leave it out")
+    if there.all():
+        return values, there
+    if sparse.issparse(values):
+        return sparse.csr_array(sparse.diags_array(there.astype(values.dtype)) @ values), there
+    return np.where(there.reshape(-1, *[1] * (values.ndim - 1)), values, 0), there
 
 
-def named(rows: NDArray[np.int64]) -> str:
+def named(rows: NDArray[np.int64], samples: NDArray[Any] | None = None) -> str:
     """How an error names rows: all of a few, else the first ones and how many there are.
 
     Example:
         >>> named(np.array([4])), named(np.arange(8))
         ('row 4', 'rows 0, 1, 2, 3, 4 and 3 more')
     """
-    shown = ", ".join(map(str, rows[:SHOWN]))
+    known = rows[:SHOWN] if samples is None else samples[rows[:SHOWN]]
+    what = "row" if samples is None else "sample"
     more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
-    return f"row{'s' if len(rows) > 1 else ''} {shown}{more}"
+    return f"{what}{'s' if len(rows) > 1 else ''} {', '.join(map(str, known))}{more}"
 
 
-def _rows_of(values: Any, wrong: Any) -> NDArray[np.int64]:
+def _count(values: Any, wrong: Any) -> NDArray[np.int64]:
+    """How many values of each row are wrong."""
     if sparse.issparse(values):
-        return np.unique(values.tocoo().coords[0][wrong(values.tocoo().data)])
-    return np.flatnonzero(wrong(values).reshape(len(values), -1).any(1))
+        entries = values.tocoo()
+        rows = entries.coords[0][wrong(entries.data)]
+        return np.bincount(rows, minlength=values.shape[0])
+    counts: NDArray[np.int64] = wrong(values).reshape(len(values), -1).sum(1)
+    return counts
 
 
 def _not_numbers(table: Table) -> str:
@@ -147,7 +163,7 @@ def _not_numbers(table: Table) -> str:
 
 def _from_frame(name: str, frame: Any, index: str | None) -> Table:
     if index is None:
-        return Table(frame.to_numpy(), None, list(frame.columns))
+        return Table(_values(frame), None, list(frame.columns))
     if index in frame.columns:
         frame = frame.set_index(index)
     elif frame.index.name != index:
@@ -156,7 +172,14 @@ def _from_frame(name: str, frame: Any, index: str | None) -> Table:
             f"{[str(column) for column in frame.columns[:SHOWN]]}"
         )
     _check_unique(name, index, frame.index)
-    return Table(frame.to_numpy(), frame.index.to_numpy(), list(frame.columns))
+    return Table(_values(frame), frame.index.to_numpy(), list(frame.columns))
+
+
+def _values(frame: Any) -> NDArray[Any]:
+    values: NDArray[Any] = frame.to_numpy()
+    if values.dtype == object:  # nullable columns may be among them
+        values = frame.to_numpy(dtype=object, na_value=np.nan)
+    return values
 
 
 def _from_anndata(name: str, given: Any) -> Table:

@@ -131,25 +131,38 @@ class ModalityClassifiers:
         self.networks.to(device).eval().requires_grad_(False)
 
     def _loss(self, batch: Batch) -> Tensor:
-        assert batch.label is not None
-        label = batch.label
-        logits = [network(batch.inputs[name]) for name, network in self.networks.items()]
-        if label.ndim == 1:
-            return torch.stack([cross_entropy(x, label) for x in logits]).sum()
-        target = label.to(logits[0])
-        return torch.stack([binary_cross_entropy_with_logits(x, target) for x in logits]).sum()
+        losses = []
+        for name, network in self.networks.items():
+            x, label = _labelled(batch, name)
+            if len(x) < 2:  # too few for batch normalisation
+                continue
+            logits = network(x)
+            losses.append(
+                cross_entropy(logits, label)
+                if label.ndim == 1
+                else binary_cross_entropy_with_logits(logits, label.to(logits))
+            )
+        return torch.stack(losses).sum()
 
     @torch.no_grad()
     def _scores(self, test: Iterable[Batch]) -> dict[str, float]:
         logits: dict[str, list[Tensor]] = {name: [] for name in self.networks}
-        labels = []
+        labels: dict[str, list[Tensor]] = {name: [] for name in self.networks}
         for batch in test:
-            assert batch.label is not None
-            labels.append(batch.label)
             for name, network in self.networks.items():
-                logits[name].append(network(batch.inputs[name]))
-        label = torch.cat(labels)
-        return {name: _score(torch.cat(parts), label) for name, parts in logits.items()}
+                x, label = _labelled(batch, name)
+                logits[name].append(network(x))
+                labels[name].append(label)
+        return {name: _score(torch.cat(x), torch.cat(labels[name])) for name, x in logits.items()}
+
+
+def _labelled(batch: Batch, name: str) -> tuple[Tensor, Tensor]:
+    """The samples of a modality that are there, and their labels."""
+    assert batch.label is not None
+    if batch.present is None:
+        return batch.inputs[name], batch.label
+    there = batch.present[:, list(batch.inputs).index(name)]
+    return batch.inputs[name][there], batch.label[there]
 
 
 def is_right(logits: Tensor, label: Tensor) -> Tensor:

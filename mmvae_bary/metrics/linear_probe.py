@@ -124,6 +124,7 @@ class Probe(Metric, ABC):
 
     weight: Tensor | None
     bias: Tensor | None
+    fitted: Tensor | None
 
     def __init__(self, modalities: Sequence[str], num_classes: int) -> None:
         super().__init__()
@@ -131,6 +132,7 @@ class Probe(Metric, ABC):
         self.num_classes = num_classes
         self.register_buffer("weight", None, persistent=False)
         self.register_buffer("bias", None, persistent=False)
+        self.register_buffer("fitted", None, persistent=False)
 
     def fit(self, representations: Tensor, label: Tensor, there: Tensor | None = None) -> None:
         """Fit the probes.
@@ -141,9 +143,18 @@ class Probe(Metric, ABC):
             there: Booleans of shape ``(K, N)``: which samples have a subset whole, of which alone
                 its probe is told; all if None.
         """
+        if there is None:
+            there = torch.ones_like(representations[..., 0], dtype=torch.bool)
         self.weight, self.bias = logistic_regression(
             representations, label, self.num_classes, there=there
         )
+        self.fitted = there.any(1, keepdim=True)  # (K, 1)
+
+    def judged(self, logits: Tensor, there: Tensor | None) -> Tensor:
+        """Which samples a subset is judged by, ``(K, N)``: none where no row fitted its probe."""
+        assert self.fitted is not None
+        judged = self.fitted.expand(logits.shape[:2])
+        return judged if there is None else judged & there
 
     def logits(self, representations: Tensor) -> Tensor:
         """What the probes say: shape ``(K, N, C)``.
@@ -188,8 +199,8 @@ class LinearProbe(Probe):
 
     def update(self, representations: Tensor, label: Tensor, there: Tensor | None = None) -> None:
         """Judge a batch: arguments as in :meth:`fit`. What is not finite is wrong."""
-        right = is_right(self.logits(representations), label)
-        there = torch.ones_like(right) if there is None else there
+        logits = self.logits(representations)
+        right, there = is_right(logits, label), self.judged(logits, there)
         self.correct += (right & there).sum(-1)
         self.total += there.sum(-1)
 
@@ -235,10 +246,9 @@ class AttributeProbe(Probe):
     def update(self, representations: Tensor, label: Tensor, there: Tensor | None = None) -> None:
         """Judge a batch: arguments as in :meth:`fit`."""
         logits = self.logits(representations)
-        there = torch.ones_like(logits[..., 0], dtype=torch.bool) if there is None else there
         self.scores.append(logits.transpose(0, 1))
         self.label.append(label)
-        self.there.append(there.T)
+        self.there.append(self.judged(logits, there).T)
 
     def compute(self) -> dict[str, Tensor]:
         """Average precisions from 0 to 1 by ``probe/average_precision/SUBSET``, with their mean.
