@@ -116,6 +116,8 @@ class MultimodalCLI(LightningCLI):
         if self.subcommand == "test":
             self.config["test"].verbose = False
         if self.subcommand == "predict":  # written to a file as they come
+            if path is None:
+                raise ValueError("ckpt_path: got none to predict with, expected a checkpoint file")
             self.config["predict"].return_predictions = False
         _group(self.config[self.subcommand])
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmvae_bary.barycenters import interpolate
 from mmvae_bary.distributions import Mixture
+from mmvae_bary.metrics import is_picture
 from mmvae_bary.plotting import sample_grid
 
 if TYPE_CHECKING:
@@ -27,17 +28,17 @@ def traversal(
     span: float = 3.0,
     num_steps: int = 9,
 ) -> Figure:
-    """Draw every modality while one latent dimension goes from -span to span, the others at zero.
+    """Draw pictures and texts while a latent goes from -span to span, the others at zero.
 
     Args:
-        model: A trained model whose modalities are pictures or texts.
+        model: A trained model.
         dimension: The dimension, from zero.
         alphabets: Name of a text modality to its symbols, as data modules have them.
         span: How far to go, in standard deviations of the prior.
         num_steps: Columns of the picture.
 
     Raises:
-        ValueError: If there is no such dimension.
+        ValueError: If there is no such dimension, or nothing to draw.
     """
     if not 0 <= dimension < model.latent_dim:
         raise ValueError(
@@ -56,17 +57,18 @@ def interpolation(
     alphabets: Mapping[str, str] | None = None,
     num_steps: int = 9,
 ) -> Figure:
-    """Draw every modality on the Wasserstein geodesic between the posteriors of two samples.
+    """Draw pictures and texts on the Wasserstein geodesic between the posteriors of two samples.
 
     Args:
-        model: A trained model whose modalities are pictures or texts.
+        model: A trained model.
         first: Modality name to one sample, of shape ``shape``; what is not there is not given.
         second: The other sample, which may have other modalities.
         alphabets: Name of a text modality to its symbols, as data modules have them.
         num_steps: Columns of the picture, both ends among them.
 
     Raises:
-        ValueError: If a posterior is a mixture, between which there is no geodesic.
+        ValueError: If a posterior is a mixture, between which there is no geodesic, or there is
+            nothing to draw.
     """
     times = torch.linspace(0, 1, num_steps, device=model.device)
     path = interpolate(_posterior(model, first), _posterior(model, second), times)
@@ -91,5 +93,12 @@ def _drawn(
         name: z.new_zeros(len(z), modality.private_dim)
         for name, modality in model.modalities.items()
     }
-    decoded = {name: p.mean for name, p in model.decode(z, private).items()}
-    return sample_grid(list(decoded.items()), alphabets or {}, title)
+    alphabets = alphabets or {}
+    shapes = {name: modality.shape for name, modality in model.modalities.items()}
+    drawn = [name for name, shape in shapes.items() if name in alphabets or is_picture(shape)]
+    if not drawn:
+        raise ValueError(
+            f"got modalities of shapes {shapes}, expected a picture, or a text with its alphabet"
+        )
+    rows = [(name, model.decode_modality(name, z, private[name]).mean) for name in drawn]
+    return sample_grid(rows, alphabets, title)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from mmvae_bary.distributions import Gaussian
 
 Covariance = Literal["diagonal", "full"]
-Data = LightningDataModule | Mapping[str, Tensor] | Batch | Iterable[Batch]
+Data = LightningDataModule | Mapping[str, Any] | Batch | Iterable[Batch]
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 DECODED_ELEMENTS = 2**24  # numbers of a modality decoded at once to estimate likelihoods
 ROWS = 1024  # of a dictionary of tensors that are embedded at once
@@ -344,7 +344,7 @@ class MultimodalVAE(LightningModule):
 
         Args:
             data: A data module, of which all predicted batches are embedded, batches, one batch,
-                or modality name to a tensor ``(N, *shape)``.
+                or modality name to a tensor or array ``(N, *shape)`` in the model's scale.
             given: The names to condition on, as far as a sample has them; all if None. A sample
                 with none of them is embedded as the prior.
 
@@ -354,6 +354,8 @@ class MultimodalVAE(LightningModule):
         Raises:
             ValueError: If a name is unknown.
         """
+        if isinstance(given, str):
+            raise ValueError(f"got given={given!r}, expected a sequence of names")
         self._known(self.names if given is None else given, "given")
         with _evaluating(self):
             found = [self._posterior(self.encode_batch(b, given)) for b in self._batches(data)]
@@ -428,7 +430,9 @@ class MultimodalVAE(LightningModule):
         elif isinstance(data, Batch):
             batches = [data]
         elif isinstance(data, Mapping):
-            parts = {name: x.split(ROWS) for name, x in data.items()}
+            width = next(self.parameters()).dtype
+            tensors = {name: torch.as_tensor(x, dtype=width) for name, x in data.items()}
+            parts = {name: x.split(ROWS) for name, x in tensors.items()}
             rows = zip(*parts.values(), strict=True)
             batches = (Batch(dict(zip(parts, row, strict=True))) for row in rows)
         for batch in batches:

@@ -25,6 +25,9 @@ def test_traversals_and_interpolations_are_drawn(data: DigitsDataModule) -> None
     figure.savefig("interpolation.png")
     for name in ("traversal.png", "interpolation.png"):
         assert Path(name).stat().st_size > 5_000
+    vectors = MWBVAE({"vector": Modality((4,))}, latent_dim=3).eval()
+    with pytest.raises(ValueError, match=r"got modalities of shapes .*, expected a picture"):
+        latents.traversal(vectors, 1)
     with pytest.raises(ValueError, match="got dimension=99, expected one of the"):
         latents.traversal(model, 99)
 

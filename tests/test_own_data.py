@@ -237,6 +237,10 @@ def test_embeddings_are_the_posteriors_of_what_each_sample_has() -> None:
     torch.testing.assert_close(arrays.mean[::3], found.mean[::3])
     with pytest.raises(ValueError, match="given: got unknown modality 'dna'"):
         model.embed(data, given=["dna"])
+    with pytest.raises(ValueError, match="got given='rna', expected a sequence of names"):
+        model.embed(data, given="rna")
+    doubles = model.embed({"rna": batch.inputs["rna"].double().numpy()})
+    torch.testing.assert_close(doubles.mean, arrays.mean)
 
 
 def test_imputation_keeps_what_is_there() -> None:
@@ -316,6 +320,28 @@ def test_reconstructions_are_means_over_what_is_there() -> None:
         assert first == pytest.approx(second, rel=0.2)
 
 
+def test_columns_of_new_samples_are_put_in_order() -> None:
+    given = frames(tables())
+    data = loaded(given, index="patient")
+    other = {name: frame.iloc[:, ::-1] for name, frame in given.items()}
+    new = ArrayDataModule(other, index="patient")
+    new.load_state_dict(data.state_dict())
+    new.setup("fit")
+    for name, x in everything(data).inputs.items():
+        torch.testing.assert_close(everything(new).inputs[name], x)
+    fewer = ArrayDataModule({**given, "rna": given["rna"].iloc[:, 1:]}, index="patient")
+    fewer.load_state_dict(data.state_dict())
+    with pytest.raises(ValueError, match="rna: got no column '0', which training had, expected"):
+        fewer.setup("fit")
+
+
+def test_samples_that_never_meet_are_told() -> None:
+    given = frames(tables())
+    given["protein"]["patient"] = given["protein"]["patient"] + " "
+    with pytest.warns(UserWarning, match="no sample has more than one of .* called alike"):
+        loaded(given, index="patient")
+
+
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
 def test_new_samples_are_scaled_as_the_training_ones(tmp_path: Path) -> None:
     """By a checkpoint, or by hand: the same sample has the same embedding in other company."""
@@ -329,6 +355,7 @@ def test_new_samples_are_scaled_as_the_training_ones(tmp_path: Path) -> None:
     alone.load_state_dict(data.state_dict())
     torch.testing.assert_close(model.embed(alone).mean, expected)
     assert alone.classes == ["high", "low"]
+    assert str(alone) == "ArrayDataModule(train: 14, validation: 2, test: 4, all: 20)"
     saving = Trainer(
         max_epochs=1, limit_val_batches=0, accelerator="cpu", logger=False,
         default_root_dir=tmp_path, enable_progress_bar=False, enable_model_summary=False,
@@ -336,9 +363,13 @@ def test_new_samples_are_scaled_as_the_training_ones(tmp_path: Path) -> None:
     saving.fit(model, data)
     (path,) = (tmp_path / "checkpoints").iterdir()
     expected = model.embed(data).mean[:20]
-    found = trainer().predict(model, ArrayDataModule(few), ckpt_path=path)
-    assert found is not None
-    torch.testing.assert_close(found[0]["mean"], expected)  # type: ignore[call-overload]
+    for size in (20, 2):  # of two, one trains, which could not be standardised by
+        new = ArrayDataModule({name: table[:size] for name, table in given.items()})
+        found = trainer().predict(model, new, ckpt_path=path)
+        assert found is not None
+        torch.testing.assert_close(found[0]["mean"], expected[:size])  # type: ignore[call-overload]
+    new = ArrayDataModule.load_from_checkpoint(path, modalities=few, label=None)
+    torch.testing.assert_close(model.embed(new).mean, expected)
     other = ArrayDataModule(few, label=["none"] * 20)
     other.load_state_dict(data.state_dict())
     with pytest.raises(ValueError, match=r"label: got 'none', expected one of \['high', 'low'\]"):
@@ -672,6 +703,11 @@ BAD: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         lambda: loaded(tables(), split=["test"] * SIZE),
         ValueError,
         "got no training sample among",
+    ),
+    "labels without names": (
+        lambda: loaded(frames(tables()), index="patient", label=classes()),
+        ValueError,
+        "label: got .*, expected a table with 'patient' in it",
     ),
     "counts to standardise": (
         lambda: loaded(tables(), standardize=["rna"]),

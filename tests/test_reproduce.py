@@ -263,7 +263,7 @@ BAD_COMMANDS = {
     "unknown benchmark": (
         ["digitz"],
         "got benchmark 'digitz', which is no file here, expected one or one of celeba, digits, "
-        "mnist_svhn_text, polymnist",
+        "mnist_svhn_text, own, polymnist",
     ),
     "unknown model": (
         ["digits", "--models", "PoEVEA"],
@@ -293,7 +293,7 @@ BAD_COMMANDS = {
     "an overlay that is not there": (
         ["digits", "--config", "mine.yaml"],
         "--config: got 'mine.yaml', which is no file here, expected one or a packaged "
-        "configuration: celeba.yaml, digits.yaml, mnist_svhn_text.yaml, polymnist.yaml, "
+        "configuration: celeba.yaml, digits.yaml, mnist_svhn_text.yaml, own.yaml, polymnist.yaml, "
         "wandb.yaml",
     ),
     "nothing": (

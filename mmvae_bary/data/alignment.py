@@ -25,11 +25,13 @@ class Aligned(NamedTuple):
             modality is missing.
         present: Which modalities a sample has, of shape ``(N, M)``.
         samples: What each sample is called, of shape ``(N,)``; None where they have no names.
+        columns: Modality name to what its columns are called; empty where they have no names.
     """
 
     inputs: dict[str, Any]
     present: Flags
     samples: NDArray[Any] | None
+    columns: dict[str, list[str]]
 
 
 def align(modalities: Mapping[str, Any], index: str | None, present: Any = None) -> Aligned:
@@ -74,7 +76,8 @@ def align(modalities: Mapping[str, Any], index: str | None, present: Any = None)
             f"got no modality at all in {empty}, expected at least one of {list(modalities)} in "
             "each"
         )
-    return Aligned(inputs, flags, samples)
+    columns_of = {name: [str(c) for c in table.columns] for name, table in tables.items()}
+    return Aligned(inputs, flags, samples, columns_of)
 
 
 def aligned_rows(what: str, given: Any, index: str | None, samples: Any, size: int) -> Table:
@@ -85,6 +88,11 @@ def aligned_rows(what: str, given: Any, index: str | None, samples: Any, size: i
     """
     by_name = index if hasattr(given, "to_numpy") or isinstance(given, (str, Path)) else None
     table = read_table(what, given, by_name)
+    if table.names is None and samples is not None:
+        raise ValueError(
+            f"{what}: got rows without names for samples that have some, expected a table with "
+            f"{index!r} in it"
+        )
     if table.names is None:
         if len(table.values) != size:
             raise ValueError(f"{what}: got {len(table.values)} rows, expected {size}")
@@ -93,7 +101,7 @@ def aligned_rows(what: str, given: Any, index: str | None, samples: Any, size: i
     if (missing := places < 0).any():
         raise ValueError(
             f"{what}: got none for {index} {str(samples[missing][0])!r}, expected one for each of "
-            f"the {size} samples"
+            f"the {size} samples, or {what}=None"
         )
     return table._replace(values=table.values[places], names=None)
 
@@ -137,9 +145,10 @@ def _mask(
     """What the user says of who has what, of shape ``(N, M)``."""
     if present is None:
         return np.ones(shape, dtype=bool)
-    if hasattr(present, "columns"):
+    if samples is not None or hasattr(present, "columns") or isinstance(present, (str, Path)):
         table = aligned_rows("present", present, index, samples, shape[0])
-        present = {str(c): table.values[:, at] for at, c in enumerate(table.columns)}
+        named_columns = {str(c): table.values[:, at] for at, c in enumerate(table.columns)}
+        present = named_columns or table.values
     if isinstance(present, Mapping):
         if unknown := [name for name in present if name not in names]:
             raise ValueError(f"present: got {unknown}, expected some of {names}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from scipy import sparse
 from torch import Tensor
 
@@ -217,23 +217,31 @@ class ArrayDataModule(MultimodalDataModule):
         self.samples: NDArray[Any] | None = None
         self.scalings: dict[str, Scaling] = {}
         self.classes: list[Any] = []
+        self.columns: dict[str, list[str]] = {}
         self.restored = False
 
     # ---- what the training samples taught
 
     def state_dict(self) -> dict[str, Any]:
-        """Kinds, scalings and classes, which a checkpoint keeps for data to come."""
-        scalings = {name: tuple(scaling) for name, scaling in self.scalings.items()}
-        return {"kinds": self.kinds, "scalings": scalings, "classes": self.classes}
+        """Kinds, scalings, classes and columns, which a checkpoint keeps for data to come."""
+        return {
+            "kinds": self.kinds,
+            "scalings": {name: tuple(scaling) for name, scaling in self.scalings.items()},
+            "classes": self.classes,
+            "columns": self.columns,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take another module's kinds, scalings and classes, so that new samples mean the same.
+        """Take another module's kinds, scalings, classes and columns, so that new samples fit in.
 
-        Lightning does so with a checkpoint; in Python ``new.load_state_dict(old.state_dict())``.
+        Lightning does so with a checkpoint: in ``Trainer.predict(..., ckpt_path=...)``, and in
+        ``ArrayDataModule.load_from_checkpoint(path, modalities=...)``. Columns that have names may
+        come in another order.
         """
         self.asked_kinds = dict(state_dict["kinds"])
         self.scalings = {name: Scaling(*x) for name, x in state_dict["scalings"].items()}
         self.classes = list(state_dict["classes"])
+        self.columns = dict(state_dict["columns"])
         self.restored = True
         if self.datasets:
             self.datasets = {}
@@ -275,6 +283,8 @@ class ArrayDataModule(MultimodalDataModule):
 
     def setup(self, stage: str) -> None:
         """Read the tables once; the splits share what is moved to the device that trains."""
+        # a prediction gets its scalings from a checkpoint, only after this
+        self.scaled_later = stage == "predict" and self.trainer is not None
         if not self.datasets:
             self.datasets = self.load()
         stored = self.datasets["all"].to(self.device)
@@ -289,6 +299,15 @@ class ArrayDataModule(MultimodalDataModule):
     def load(self) -> dict[str, TupleDataset]:
         """The splits that are not empty, and ``"all"`` in the order of the samples."""
         aligned = align(self.tables, self.index, self.sources["present"])
+        if self.restored:
+            aligned = aligned._replace(inputs=self._in_order(aligned))
+        else:
+            self.columns = aligned.columns
+        if len(self.tables) > 1 and not (aligned.present.sum(1) > 1).any():
+            rank_zero_warn(
+                f"no sample has more than one of {list(self.tables)}: are samples called alike in "
+                "all tables?"
+            )
         self.samples = aligned.samples
         self.shapes = {name: tuple(x.shape[1:]) for name, x in aligned.inputs.items()}
         self.kinds = {
@@ -408,10 +427,28 @@ class ArrayDataModule(MultimodalDataModule):
             return torch.from_numpy(values).float()
         there = aligned.present[:, list(aligned.inputs).index(name)]
         if not self.restored:
-            self.scalings[name] = _scaling(name, torch.from_numpy(values[train[there[train]]]))
+            known = torch.from_numpy(values[train[there[train]]])
+            unscaled = Scaling(torch.zeros(values.shape[1:]), torch.ones(values.shape[1:]))
+            self.scalings[name] = unscaled if self.scaled_later else _scaling(name, known)
         mean, std = self.scalings[name]
         scaled = (torch.from_numpy(values) - mean) / std  # in float64 where that came
         return torch.where(_like(there, scaled), scaled, 0.0).float()
+
+    def _in_order(self, aligned: Aligned) -> dict[str, Any]:
+        """The modalities with their columns as in training, where columns have names."""
+        inputs = dict(aligned.inputs)
+        for name, columns in aligned.columns.items():
+            asked = self.columns.get(name, [])
+            if not (columns and asked) or columns == asked:
+                continue
+            place = {column: at for at, column in enumerate(columns)}
+            if missing := [column for column in asked if column not in place]:
+                raise ValueError(
+                    f"{name}: got no column {missing[0]!r}, which training had, expected all of "
+                    f"its {len(asked)}"
+                )
+            inputs[name] = inputs[name][:, [place[column] for column in asked]]
+        return inputs
 
     def _say(self, aligned: Aligned) -> None:
         for m, (name, kind) in enumerate(self.kinds.items()):

@@ -224,6 +224,10 @@ class MultimodalDataModule(LightningDataModule, ABC):
         self.drop_incomplete = drop_incomplete
         self.datasets: dict[str, TupleDataset] = {}
 
+    def __str__(self) -> str:
+        sizes = ", ".join(f"{name}: {len(data)}" for name, data in self.datasets.items())
+        return f"{type(self).__name__}({sizes or 'not set up'})"
+
     @abstractmethod
     def fingerprint(self, split: str) -> str:
         """A file name's worth of what determines a split, for what is kept beside the data."""
@@ -297,7 +301,7 @@ class MultimodalDataModule(LightningDataModule, ABC):
         if num_rows is not None and num_rows > size:
             raise ValueError(
                 f"got num_rows={num_rows} for the linear probe, expected at most the {size} "
-                "training tuples"
+                "training tuples, or None for all of them"
             )
         generator = torch.Generator().manual_seed(seed)
         rows = torch.randperm(size, generator=generator)[:num_rows].to(self.device)

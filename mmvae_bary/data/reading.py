@@ -157,7 +157,8 @@ def _not_numbers(table: Table) -> str:
     for (row, place), value in np.ndenumerate(values):
         if value is not None and not isinstance(value, (int, float, np.number)):
             column = table.columns[place] if len(table.columns) else place
-            return f"{str(value)!r} in column {column!r}, row {row}"
+            hint = f" (index={column!r} aligns rows by it)" if len(table.columns) else ""
+            return f"{str(value)!r} in column {column!r}, row {row}{hint}"
     return ""
 
 
