@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -286,8 +287,16 @@ def test_benchmarks_from_real_raw_files(benchmark: str, real_data: Path) -> None
 
 
 def test_validate_and_predict(cache: str) -> None:
-    for command in ("validate", "predict"):
-        cli.main([command, "--config=digits.yaml", *short(cache)])
+    cli.main(["validate", "--config=digits.yaml", *short(cache)])
+    with pytest.raises(SystemExit, match="ckpt_path: got none to predict with, expected a check"):
+        cli.main(["predict", "--config=digits.yaml", *short(cache)])
+    cli.main(["fit", "--config=digits.yaml", *short(cache)])
+    (checkpoint,) = Path("runs/digits").glob("*/checkpoints/last.ckpt")
+    cli.main(["predict", "--config=digits.yaml", f"--ckpt_path={checkpoint}", *short(cache)])
+    (path,) = Path("runs/digits").glob("*/predictions.npz")
+    with np.load(path) as file:
+        assert file["mean/image+text"].shape == (120, 20)
+        assert file["imputed/scene"].shape == (120, 3, 16, 16)
 
 
 def read_wandb(file: Path) -> Iterator[Any]:
