@@ -167,7 +167,9 @@ def main() -> None:
             print(f"{name}, seed {seed}: {found[name][-1]}", flush=True)  # noqa: T201
     for name, rows in found.items():
         columns = list(zip(*rows, strict=True))
-        cells = [f"{statistics.mean(x):.3f} ± {statistics.stdev(x):.3f}" for x in columns]
+        spread = [statistics.stdev(x) if len(x) > 1 else float("nan") for x in columns]
+        pairs = zip(map(statistics.mean, columns), spread, strict=True)
+        cells = [f"{mean:.3f} ± {deviation:.3f}" for mean, deviation in pairs]
         print(f"| {name} | {' | '.join(cells)} |")  # noqa: T201
 
 
