@@ -10,8 +10,7 @@ from torch import Tensor
 
 from mmvae_bary.barycenters import interpolate
 from mmvae_bary.distributions import Mixture
-from mmvae_bary.metrics import is_picture
-from mmvae_bary.plotting import sample_grid
+from mmvae_bary.plotting import drawable, sample_grid
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -95,7 +94,7 @@ def _drawn(
     }
     alphabets = alphabets or {}
     shapes = {name: modality.shape for name, modality in model.modalities.items()}
-    drawn = [name for name, shape in shapes.items() if name in alphabets or is_picture(shape)]
+    drawn = drawable(shapes, alphabets)
     if not drawn:
         raise ValueError(
             f"got modalities of shapes {shapes}, expected a picture, or a text with its alphabet"

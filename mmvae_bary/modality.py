@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, final
 
 import torch
@@ -142,20 +143,32 @@ def default_modalities(data: Specified) -> dict[str, Modality]:
     }
 
 
-def _output_shape(who: str, network: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of what a network returns for zeros, asked in evaluation mode."""
-    device = next((parameter.device for parameter in network.parameters()), None)
+def is_picture(shape: Sequence[int]) -> bool:
+    """Whether samples of a shape are pictures: one or three channels, height and width."""
+    return len(shape) == 3 and shape[0] in {1, 3}
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """In evaluation mode, each part back in its own afterwards."""
     training = [module for module in network.modules() if module.training]
     network.eval()
     try:
-        with torch.no_grad():
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _output_shape(who: str, network: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of what a network returns for zeros, asked in evaluation mode."""
+    device = next((parameter.device for parameter in network.parameters()), None)
+    try:
+        with evaluating(network), torch.no_grad():
             output = network(torch.zeros(shape, device=device))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{who} cannot take an input of shape {shape}: {reason}") from None
-    finally:
-        for module in training:
-            module.training = True
     if not isinstance(output, Tensor):
         raise ValueError(f"{who} returned a {type(output).__name__}, expected a tensor")
     return tuple(output.shape)

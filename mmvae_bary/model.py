@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import torch
@@ -31,7 +30,7 @@ from mmvae_bary.distributions import (
     where,
 )
 from mmvae_bary.estimators import Proposal, importance_weighted, log_weights
-from mmvae_bary.modality import Modality
+from mmvae_bary.modality import Modality, evaluating
 from mmvae_bary.networks import CovarianceHead
 from mmvae_bary.objectives import ELBO, PrivateLatent, elbo
 
@@ -195,8 +194,9 @@ class MultimodalVAE(LightningModule):
             ValueError: If ``given`` names a modality that is unknown or not among the inputs.
         """
         given_inputs = self._given(inputs, given)
-        encoding = self.encode_modalities({k: x.to(self.device) for k, x in given_inputs.items()})
-        return self.barycenter.conditional(encoding.experts, encoding.weights)
+        return self._posterior(
+            self.encode_modalities({k: x.to(self.device) for k, x in given_inputs.items()})
+        )
 
     def conditionals(self, encoding: Encoding) -> Distribution:
         """The posteriors q(z | x_S) of all K :attr:`subsets` S in one call.
@@ -357,7 +357,7 @@ class MultimodalVAE(LightningModule):
         if isinstance(given, str):
             raise ValueError(f"got given={given!r}, expected a sequence of names")
         self._known(self.names if given is None else given, "given")
-        with _evaluating(self):
+        with evaluating(self):
             found = [self._posterior(self.encode_batch(b, given)) for b in self._batches(data)]
         means, stds = zip(*((q.mean.cpu(), q.stddev.cpu()) for q in found), strict=True)
         return Embedding(torch.cat(means), torch.cat(stds))
@@ -377,7 +377,7 @@ class MultimodalVAE(LightningModule):
         Raises:
             ValueError: If nothing is to be drawn.
         """
-        with _evaluating(self):
+        with evaluating(self):
             found = [
                 self.impute_batch(b, self.encode_batch(b), num_samples)
                 for b in self._batches(data)
@@ -671,18 +671,6 @@ class MultimodalVAE(LightningModule):
                 f"{ {name: len(x) for name, x in inputs.items()} }, expected one size"
             )
         return sizes.pop()
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """In evaluation mode, each part back in its own afterwards."""
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 def _weight_ratio(posterior: Distribution, z: Tensor) -> Tensor | None:

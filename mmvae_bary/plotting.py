@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from mmvae_bary.modality import is_picture
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -85,6 +87,16 @@ def sample_grid(
                 axes.imshow(_pixels(sample), extent=extent, vmin=0, vmax=1, cmap="gray")
     axes.set(xlim=(0, columns), ylim=(bottoms[-1], 0))
     return figure
+
+
+def drawable(shapes: Mapping[str, Sequence[int]], alphabets: Mapping[str, str]) -> list[str]:
+    """The modalities that :func:`sample_grid` can draw, in their order: pictures and texts.
+
+    Args:
+        shapes: Name of a modality to the shape of a sample.
+        alphabets: Name of a text modality to its symbols.
+    """
+    return [name for name, shape in shapes.items() if name in alphabets or is_picture(shape)]
 
 
 def line_panels(

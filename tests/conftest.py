@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 import torch
 from hypothesis import Phase
+from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
 from mmvae_bary import Batch, DigitsDataModule, Modality, MultimodalDataModule, MultimodalVAE
@@ -98,6 +99,19 @@ def random_experts(
     loc = torch.randn(*batch_shape, dim, dtype=dtype)
     scale = 0.4 + 1.2 * torch.rand(*batch_shape, dim, dtype=dtype)
     return diagonal_gaussian(loc, scale)
+
+
+def trainer(*callbacks: Callback, **settings: Any) -> Trainer:
+    """A trainer on the CPU that says and writes nothing."""
+    return Trainer(
+        callbacks=list(callbacks),
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **settings,
+    )
 
 
 def digest(data: MultimodalDataModule) -> str:

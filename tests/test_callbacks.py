@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import pytest
 import torch
-from lightning.pytorch import Callback, Trainer
 from torch import nn
 
 from mmvae_bary import (
@@ -24,6 +23,7 @@ from mmvae_bary.metrics import LogLikelihood
 from mmvae_bary.metrics.coherence import sources
 from mmvae_bary.modality import Modality
 from mmvae_bary.networks import MLPClassifier, MLPDecoder, MLPEncoder
+from tests.conftest import trainer
 
 SHAPES = {"image": (1, 16, 16), "scene": (3, 16, 16), "text": (8, 27)}
 
@@ -39,17 +39,6 @@ def model(cls: type[MWBVAE] | type[MoEVAE] = MWBVAE) -> MWBVAE | MoEVAE:
         for name, shape in SHAPES.items()
     }
     return cls(modalities, 5)
-
-
-def trainer(*callbacks: Callback) -> Trainer:
-    return Trainer(
-        callbacks=list(callbacks),
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
 
 
 def test_probe_of_a_mixture_by_component_or_mean(cache: str) -> None:

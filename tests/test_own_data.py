@@ -35,6 +35,7 @@ from mmvae_bary.data import ArrayTuples, SparseRows
 from mmvae_bary.data.missing import draw_presence
 from mmvae_bary.likelihoods import Bernoulli, Categorical, NegativeBinomial, Normal
 from mmvae_bary.metrics import LogLikelihood
+from tests.conftest import trainer
 
 SIZE = 90
 
@@ -69,18 +70,6 @@ def rows_of(data: ArrayDataModule, split: str) -> list[int]:
     assert isinstance(part, ArrayTuples)
     rows: list[int] = part.rows.tolist()
     return rows
-
-
-def trainer(*callbacks: Any, **kwargs: Any) -> Trainer:
-    return Trainer(
-        callbacks=list(callbacks),
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **kwargs,
-    )
 
 
 def test_rows_of_nan_are_missing_and_training_rows_alone_standardise() -> None:

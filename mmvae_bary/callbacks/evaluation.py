@@ -31,10 +31,10 @@ from mmvae_bary.metrics import (
     LogLikelihood,
     ModalityClassifiers,
     ReconstructionQuality,
-    is_picture,
 )
 from mmvae_bary.metrics.coherence import judged_sources, sources
 from mmvae_bary.metrics.linear_probe import Probe
+from mmvae_bary.modality import is_picture
 from mmvae_bary.model import Encoding, MultimodalVAE
 
 if TYPE_CHECKING:
@@ -283,14 +283,14 @@ class LogLikelihoodCallback(MetricCallback):
         return metrics
 
     def update(self, model: MultimodalVAE, batch: Batch, encoding: Encoding) -> None:
+        if self.grouped:  # which mixes items
+            check_complete(batch)
         weights = model.log_weights(
             batch.inputs, encoding, self.num_samples, one_component=self.one_component
         )
         given = model.has_subsets(encoding, len(batch))  # (K, B)
         targets = given[[-1, *range(len(model.names))]]  # all modalities, then each alone
         there = given.unsqueeze(1) & targets
-        if self.grouped:  # which mixes items
-            check_complete(batch)
         for metric in self.metrics:
             metric.update(weights[..., : self.num_left], there[..., : self.num_left])
 

@@ -9,7 +9,6 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from mmvae_bary.callbacks.base import data_of, run_folder
 from mmvae_bary.distributions import seeded
-from mmvae_bary.metrics import is_picture
 from mmvae_bary.metrics.coherence import shown_sources
 from mmvae_bary.model import MultimodalVAE
 
@@ -47,9 +46,11 @@ class SampleGridCallback(Callback):
         if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
             return
         assert isinstance(pl_module, MultimodalVAE)
+        from mmvae_bary.plotting import drawable  # see _save
+
         data = data_of(trainer)
         shapes = {name: modality.shape for name, modality in pl_module.modalities.items()}
-        drawn = [name for name, s in shapes.items() if name in data.alphabets or is_picture(s)]
+        drawn = drawable(shapes, data.alphabets)
         if not drawn:
             return
         folder.mkdir(parents=True, exist_ok=True)

@@ -61,23 +61,23 @@ def align(modalities: Mapping[str, Any], index: str | None, present: Any = None)
             )
     size = next(iter(values.values())).shape[0] if samples is None else len(samples)
     asked = _mask(present, (size, len(tables)), list(modalities), index, samples)
-    inputs, columns = {}, []
+    inputs, here = {}, []
     for flags, (name, table) in zip(asked.T, tables.items(), strict=True):
         full, known = values[name], flags
         if samples is not None:
             places = places_of(table.names, samples)
             full, known = _reindexed(full, places), flags & (places >= 0)
         inputs[name], there = rows_there(name, full, known, samples)
-        columns.append(there)
-    flags = np.stack(columns, 1)
+        here.append(there)
+    flags = np.stack(here, 1)
     if not (some := flags.any(1)).all():
         empty = named(np.flatnonzero(~some), samples)
         raise ValueError(
             f"got no modality at all in {empty}, expected at least one of {list(modalities)} in "
             "each"
         )
-    columns_of = {name: [str(c) for c in table.columns] for name, table in tables.items()}
-    return Aligned(inputs, flags, samples, columns_of)
+    columns = {name: [str(c) for c in table.columns] for name, table in tables.items()}
+    return Aligned(inputs, flags, samples, columns)
 
 
 def aligned_rows(what: str, given: Any, index: str | None, samples: Any, size: int) -> Table:
@@ -126,10 +126,10 @@ def _samples(tables: Mapping[str, Table]) -> NDArray[Any] | None:
 
 def _reindexed(values: Any, places: NDArray[np.int64]) -> Any:
     """Rows at places; zeros where a place is -1."""
-    known = places >= 0
     if sparse.issparse(values):
         nothing = sparse.csr_array((1, values.shape[1]), dtype=values.dtype)
         return sparse.vstack([values, nothing], format="csr")[places]
+    known = places >= 0
     result = np.zeros((len(places), *values.shape[1:]), dtype=values.dtype)
     result[known] = values[places[known]]
     return result

@@ -86,7 +86,7 @@ class ArrayTuples:
     Args:
         inputs: Modality name to ``(N, *shape)``, in the model's scale; zeros where it is missing.
         present: Booleans of shape ``(N, M)``; None where nothing is missing.
-        label: Class indices ``(N,)``, or attributes, 0 or 1, of shape ``(N, A)``; None without.
+        labels: Class indices ``(N,)``, or attributes, 0 or 1, of shape ``(N, A)``; None without.
         rows: Which rows these tuples are, in their order.
     """
 

@@ -10,7 +10,6 @@ from mmvae_bary.metrics.quality import (
     FrechetDistance,
     InceptionFeatures,
     ReconstructionQuality,
-    is_picture,
 )
 
 __all__ = [
@@ -26,6 +25,5 @@ __all__ = [
     "ModalityClassifiers",
     "ReconstructionQuality",
     "average_precision",
-    "is_picture",
     "logistic_regression",
 ]

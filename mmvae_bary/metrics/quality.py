@@ -11,6 +11,7 @@ from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMe
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from mmvae_bary.metrics.coherence import sources
+from mmvae_bary.modality import is_picture
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -225,11 +226,6 @@ class ReconstructionQuality(Metric):
                     if not value.isinf():
                         result[f"{key}/{given}->{name}"] = value
         return result
-
-
-def is_picture(shape: Sequence[int]) -> bool:
-    """Whether samples of a shape are pictures: one or three channels, height and width."""
-    return len(shape) == 3 and shape[0] in {1, 3}
 
 
 def _frechet(features: nn.Module) -> FrechetInceptionDistance:
