@@ -105,6 +105,8 @@ class MultimodalCLI(LightningCLI):
                 "_instantiator": "lightning.pytorch.cli.instantiate_module",
             }
         )
+        if self.subcommand is not None:
+            _refuse_another_run(self.trainer)
 
     def before_instantiate_classes(self) -> None:
         """Refuse a missing checkpoint before time is spent; print one table after a test."""
@@ -125,6 +127,17 @@ class MultimodalCLI(LightningCLI):
         """Judge the weights that training ended with, unless there is nothing to judge by."""
         if "test" in self.datamodule.datasets:
             self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
+
+
+def _refuse_another_run(trainer: Trainer) -> None:
+    """Before loggers delete what stands in a folder that has a configuration already."""
+    folders = [logger.log_dir for logger in trainer.loggers if logger.log_dir is not None]
+    for folder in map(Path, folders or [trainer.default_root_dir]):
+        if trainer.is_global_zero and (folder / "config.yaml").is_file():
+            raise FileExistsError(
+                f"got {folder}, the folder of another run, expected a new one, as of "
+                "--trainer.logger CSVLogger --trainer.logger.save_dir runs"
+            )
 
 
 def _group(config: Namespace) -> None:

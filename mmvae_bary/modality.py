@@ -126,6 +126,8 @@ class Specified(Protocol):
 def default_modalities(data: Specified) -> dict[str, Modality]:
     """Modalities made from data: perceptrons, and the likelihood that fits the kind of numbers.
 
+    Models that are given the same ones share their networks, so make them anew for each.
+
     Args:
         data: What they are made from.
 

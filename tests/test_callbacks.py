@@ -18,6 +18,7 @@ from mmvae_bary import (
     MoEVAE,
     QualityCallback,
 )
+from mmvae_bary.data.missing import Masked
 from mmvae_bary.likelihoods import Categorical, Laplace
 from mmvae_bary.metrics import LogLikelihood
 from mmvae_bary.metrics.coherence import sources
@@ -128,6 +129,28 @@ def test_coherence_of_data_without_a_number_of_classes(cache: str) -> None:
     assert not any("class_" in key for key in result)
 
 
+def test_an_incomplete_test_set_is_judged_by_what_is_there(cache: str) -> None:
+    class Incomplete(DigitsDataModule):
+        def setup(self, stage: str) -> None:
+            super().setup(stage)
+            test = self.datasets["test"]
+            present = torch.ones(len(test), 3, dtype=torch.bool)
+            present[:40, 0], present[80:, 2] = False, False
+            self.datasets = {**self.datasets, "test": Masked(test, present)}
+
+    networks: dict[str, nn.Module] = {name: MLPClassifier(x, 10) for name, x in SHAPES.items()}
+    judges = CoherenceCallback(networks, max_steps=20, gate=0.0)
+    run = trainer(judges, QualityCallback(), LinearProbeCallback())
+    data = Incomplete(num_test=120, cache=cache)
+    (result,) = run.test(model(), datamodule=data, verbose=False)
+    for key in ("coherence/mean", "frechet/image->scene", "ssim/image->image"):
+        assert abs(result[key]) < torch.inf
+    for source, size in (("image", 80), ("image+text", 40)):
+        key = f"coherence/{source}->scene"
+        expected = (result[key] * (1 - result[key]) / (size - 1)) ** 0.5
+        assert result[f"{key}/standard_error"] == pytest.approx(expected)
+
+
 def test_quality_takes_classifiers(cache: str) -> None:
     data = DigitsDataModule(num_test=120, cache=cache)
     with pytest.raises(ValueError, match="got a configuration without a CoherenceCallback, exp"):
@@ -148,8 +171,10 @@ def test_bad_log_likelihoods_are_refused(data: DigitsDataModule) -> None:
         LogLikelihoodCallback(proposal="prior")  # type: ignore[arg-type]
     judged, batch = model(), data.sample_batch(2)
     incomplete = Batch(batch.inputs, torch.ones(2, 3, dtype=torch.bool))
-    with pytest.raises(ValueError, match="got a batch with missing modalities"):
-        QualityCallback().update(judged, incomplete, judged.encode_modalities(batch.inputs))
+    with pytest.raises(ValueError, match="grouped: got samples that lack modalities, expected wh"):
+        LogLikelihoodCallback(grouped=True).update(
+            judged, incomplete, judged.encode_modalities(batch.inputs)
+        )
 
 
 def test_classifiers_for_other_modalities_are_refused(cache: str) -> None:

@@ -391,6 +391,61 @@ def test_one_item_has_no_standard_error() -> None:
         assert all(value.isfinite() for value in result.values())
 
 
+def test_only_what_is_there_counts() -> None:
+    """A figure with items that lack modalities is that of the items that have them."""
+    sources = {"a": (["b", "a+b"]), "b": (["a", "a+b"])}
+    has = {"a": torch.rand(90) < 0.6, "b": torch.rand(90) < 0.6}
+    has["a+b"] = has["a"] & has["b"]
+    there = {name: torch.stack([has[s] for s in of]) for name, of in sources.items()}
+    both = {name: torch.stack([has[name], has["a+b"]]) for name in "ab"}
+    label, binary = torch.randint(4, (90,)), attributes(90)
+    made = {name: torch.randn(2, 2, 90, 4) for name in "ab"}  # two samples, two sources
+    real, prior = ({name: torch.randn(90, 6) for name in "ab"} for _ in range(2))
+    drawn = {name: torch.randn(2, 90, 6) for name in "ab"}
+
+    def judged(rows: torch.Tensor, there: Any, both: Any) -> dict[str, torch.Tensor]:
+        hits = CrossModalCoherence(["a", "b"], one_hot_classifiers(), 2, 4)
+        precision = AttributeCoherence(["a", "b"], one_hot_classifiers(), ATTRIBUTES)
+        distance, quality = two_distances(), ReconstructionQuality(["a", "b"], {"b": (6,)})
+        some = {name: x[:, :, rows] for name, x in made.items()}
+        hits.update(some, label[rows], there)
+        precision.update(some, binary[rows], there)
+        near, far, free = (
+            {name: x[..., rows, :] for name, x in samples.items()}
+            for samples in (real, drawn, prior)
+        )
+        one = None if there is None else {name: x[:1] for name, x in there.items()}
+        distance.update(
+            near,
+            {name: x[:1] for name, x in far.items()},
+            free,
+            both and {name: x[0] for name, x in both.items()},
+            one,
+        )
+        quality.update(near, far, both)
+        attributed = {f"attributes/{key}": x for key, x in precision.compute().items()}
+        return hits.compute() | attributed | distance.compute() | quality.compute()
+
+    everything = judged(torch.arange(90), there, both)
+    for source, rows in has.items():
+        alone = judged(rows.nonzero().flatten(), None, None)
+        for key in (key for key in everything if f"/{source}->" in key and "frechet" not in key):
+            torch.testing.assert_close(everything[key], alone[key], msg=key)
+        if source == "a+b":
+            assert everything["coherence/mean"] == alone["coherence/mean"]
+    distance, other = two_distances(), {"a": has["b"], "b": has["a"]}
+    distance.update(
+        {name: real[name][has[name]] for name in "ab"},
+        {name: drawn[name][:1, rows] for name, rows in other.items()},
+        {name: prior[name][rows] for name, rows in other.items()},
+    )
+    for key in ("frechet/a->b", "frechet/b->a"):
+        torch.testing.assert_close(everything[key], distance.compute()[key])
+    lacking = {name: torch.zeros_like(x) for name, x in there.items()}
+    nothing = judged(torch.arange(90), lacking, lacking)
+    assert all("chance" in key or "prior" in key for key in nothing), sorted(nothing)
+
+
 def test_joint_coherence_asks_all_to_agree() -> None:
     metric = JointCoherence(NAMES, one_hot_classifiers())
     eye = torch.eye(4)

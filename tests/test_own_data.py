@@ -140,11 +140,16 @@ def write(folder: Path, given: dict[str, NDArray[Any]], kind: str) -> dict[str, 
             paths[name] += ":table"
         else:
             frame = pd.DataFrame(values, columns=[f"c{c}" for c in range(values.shape[1])])
-            getattr(frame, f"to_{kind}")(paths[name], index=False)
+            if kind == "h5ad":
+                anndata.AnnData(frame.set_axis(map(str, frame.index))).write_h5ad(paths[name])
+            elif kind == "tsv":
+                frame.to_csv(paths[name], sep="\t", index=False)
+            else:
+                getattr(frame, f"to_{kind}")(paths[name], index=False)
     return paths
 
 
-@pytest.mark.parametrize("kind", ["npy", "npz", "csv", "parquet"])
+@pytest.mark.parametrize("kind", ["npy", "npz", "csv", "tsv", "parquet", "h5ad"])
 def test_files_hold_what_arrays_hold(kind: str, tmp_path: Path) -> None:
     given = tables()
     expected, batch = everything(loaded(given)), everything(loaded(write(tmp_path, given, kind)))
@@ -357,6 +362,8 @@ def test_new_samples_are_scaled_as_the_training_ones(tmp_path: Path) -> None:
         found = trainer().predict(model, new, ckpt_path=path)
         assert found is not None
         torch.testing.assert_close(found[0]["mean"], expected[:size])  # type: ignore[call-overload]
+    tested = ArrayDataModule(few, label=["low", *["high"] * 19], split=["test"] * 20)
+    assert trainer().predict(model, tested, ckpt_path=path)  # without a row to train on
     new = ArrayDataModule.load_from_checkpoint(path, modalities=few, label=None)
     torch.testing.assert_close(model.embed(new).mean, expected)
     other = ArrayDataModule(few, label=["none"] * 20)
@@ -498,6 +505,13 @@ def test_files_to_predictions_on_the_command_line(
     cli.main(["predict", f"--config={run}/config.yaml", f"--ckpt_path={checkpoint}", *quick[1:]])
     with np.load("runs/own/version_1/predictions.npz") as file:
         assert file["mean"].shape == (SIZE, 20)
+    logger = ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=runs",
+              "--trainer.logger.name=own", "--trainer.logger.version=0"]  # fmt: skip
+    given = [f"--config={run}/config.yaml", f"--ckpt_path={checkpoint}", *logger, *quick[1:]]
+    kept = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    with pytest.raises(SystemExit, match="got runs/own/version_0, the folder of another run, ex"):
+        cli.main(["predict", *given])
+    assert kept == {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
     loaded_again = MWBVAE.load_from_checkpoint(checkpoint)
     assert loaded_again.names == ("rna", "protein")
 
@@ -606,7 +620,7 @@ BAD: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "negative count": (
         lambda: loaded(negative(), kinds={"rna": "counts"}),
         ValueError,
-        "rna: got values from -1 to .* not of kind 'counts', expected whole numbers, none neg",
+        "rna: got values from -1 to .* in row 2, which are not of kind 'counts', expected whole n",
     ),
     "empty class": (
         lambda: loaded(tables(), label=rare, split=own_split),

@@ -135,16 +135,6 @@ def data_of(trainer: Trainer) -> MultimodalDataModule:
     return data
 
 
-def check_complete(batch: Batch) -> None:
-    """Refuse samples of which a modality is missing.
-
-    Raises:
-        ValueError: If the batch has a mask of what is present.
-    """
-    if batch.present is not None:
-        raise ValueError("metrics: got a batch with missing modalities, expected complete samples")
-
-
 def label_of(batch: Batch) -> Tensor:
     """The labels of a batch.
 

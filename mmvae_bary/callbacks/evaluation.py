@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from mmvae_bary.callbacks.base import (
     MetricCallback,
-    check_complete,
     data_of,
     label_of,
     measure_of,
@@ -219,13 +218,14 @@ class CoherenceCallback(MetricCallback):
         return [self.cross_modal, self.joint]
 
     def update(self, model: MultimodalVAE, batch: Batch, encoding: Encoding) -> None:
-        check_complete(batch)
         z = model.conditionals(encoding).rsample((self.num_samples,))  # (S, K, B, D)
         generated = {
             name: model.decode_modality(name, z[:, rows]).mean
             for name, rows in self.source_rows.items()
         }
-        self.cross_modal.update(generated, label_of(batch))
+        given = model.has_subsets(encoding, len(batch))  # (K, B)
+        there = {name: given[rows] for name, rows in self.source_rows.items()}
+        self.cross_modal.update(generated, label_of(batch), there)
         self.joint.update(model.generate(num_samples=self.num_samples * len(batch)))
 
 
@@ -283,8 +283,8 @@ class LogLikelihoodCallback(MetricCallback):
         return metrics
 
     def update(self, model: MultimodalVAE, batch: Batch, encoding: Encoding) -> None:
-        if self.grouped:  # which mixes items
-            check_complete(batch)
+        if self.grouped and batch.present is not None:  # it mixes items
+            raise ValueError("grouped: got samples that lack modalities, expected whole ones")
         weights = model.log_weights(
             batch.inputs, encoding, self.num_samples, one_component=self.one_component
         )
@@ -359,18 +359,23 @@ class QualityCallback(MetricCallback):
         return [self.frechet, self.reconstruction]
 
     def update(self, model: MultimodalVAE, batch: Batch, encoding: Encoding) -> None:
-        check_complete(batch)
         z = model.conditionals(encoding).rsample()  # (K, B, D)
         generated, reconstructed = {}, {}
         for place, name in enumerate(model.names):
             generated[name] = model.decode_modality(name, z[self.source_rows[name]]).mean
-            given = z[[place, -1]]  # the modality alone, and all
             private = encoding.private.get(name)
             sample = None if private is None else private.rsample((2,))
-            reconstructed[name] = model.decode_modality(name, given, sample).mean
+            # from the modality alone, and from all
+            reconstructed[name] = model.decode_modality(name, z[[place, -1]], sample).mean
         prior = model.generate(num_samples=len(batch))
-        self.frechet.update(batch.inputs, generated, prior)
-        self.reconstruction.update(batch.inputs, reconstructed)
+        present = there = both = None
+        if batch.present is not None:
+            has = model.has_subsets(encoding, len(batch))  # (K, B), each modality alone first
+            present = dict(zip(model.names, has, strict=False))
+            there = {name: has[rows] for name, rows in self.source_rows.items()}
+            both = {name: torch.stack([flags, has[-1]]) for name, flags in present.items()}
+        self.frechet.update(batch.inputs, generated, prior, present, there)
+        self.reconstruction.update(batch.inputs, reconstructed, both)
 
 
 def judges(trainer: Trainer) -> ModalityClassifiers | None:

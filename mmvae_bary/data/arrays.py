@@ -140,8 +140,9 @@ class ArrayDataModule(MultimodalDataModule):
 
     Args:
         modalities: Name to a table of one row a sample: a NumPy array or a tensor ``(N, ...)``, a
-            pandas frame, a SciPy sparse matrix, or the path of an ``.npy``, ``.npz`` (``FILE.npz``
-            or ``FILE.npz:NAME``), ``.csv`` or ``.parquet`` file. The order is the model's.
+            pandas frame, a SciPy sparse matrix, an AnnData, or the path of an ``.npy``, ``.npz``
+            (``FILE.npz`` or ``FILE.npz:NAME``), ``.csv``, ``.tsv``, ``.parquet`` or ``.h5ad``
+            file. The order is the model's.
         label: A class for each sample, by number or name, or attributes, 0 or 1, in columns: such
             a table or a sequence. None where there are no labels.
         index: Name of the column, or of the frames' index, that rows are aligned by; None to
@@ -283,8 +284,8 @@ class ArrayDataModule(MultimodalDataModule):
 
     def setup(self, stage: str) -> None:
         """Read the tables once; the splits share what is moved to the device that trains."""
-        # a prediction gets its scalings from a checkpoint, only after this
-        self.scaled_later = stage == "predict" and self.trainer is not None
+        # a prediction gets them from a checkpoint, only after this
+        self.taught_later = stage == "predict" and self.trainer is not None
         if not self.datasets:
             self.datasets = self.load()
         stored = self.datasets["all"].to(self.device)
@@ -310,17 +311,19 @@ class ArrayDataModule(MultimodalDataModule):
             )
         self.samples = aligned.samples
         self.shapes = {name: tuple(x.shape[1:]) for name, x in aligned.inputs.items()}
+        present = dict(zip(aligned.inputs, aligned.present.T, strict=True))
         self.kinds = {
-            name: kind_of(name, values[aligned.present[:, m]], self.asked_kinds.get(name))
-            for m, (name, values) in enumerate(aligned.inputs.items())
+            name: kind_of(name, x, present[name], self.asked_kinds.get(name), aligned.samples)
+            for name, x in aligned.inputs.items()
         }
         rows = self._split(aligned.present)
         labels = self._labels(aligned, rows["train"])
-        self.batch_size = min(self.batch_size, len(rows["train"]))
+        if self._teaches:
+            self.batch_size = min(self.batch_size, len(rows["train"]))
         inputs = {name: self._scaled(name, aligned, rows["train"]) for name in self.tables}
         self._say(aligned)
-        present = None if aligned.present.all() else torch.from_numpy(aligned.present)
-        everything = ArrayTuples(inputs, present, labels, torch.arange(len(aligned.present)))
+        mask = None if aligned.present.all() else torch.from_numpy(aligned.present)
+        everything = ArrayTuples(inputs, mask, labels, torch.arange(len(aligned.present)))
         return {name: everything.take(torch.from_numpy(x)) for name, x in rows.items() if len(x)}
 
     def fingerprint(self, split: str) -> str:
@@ -346,6 +349,11 @@ class ArrayDataModule(MultimodalDataModule):
                 return self._to_look_at(test.take(complete), size)
         return super().sample_batch(size)
 
+    @property
+    def _teaches(self) -> bool:
+        """Whether the training samples are what kinds, scalings and classes are learned from."""
+        return not (self.restored or self.taught_later)
+
     def _split(self, present: NDArray[np.bool_]) -> dict[str, NDArray[np.int64]]:
         """The rows of each split, and of all."""
         size = len(present)
@@ -363,7 +371,7 @@ class ArrayDataModule(MultimodalDataModule):
         rows = dict(zip(SPLITS, parts, strict=True))
         if self.drop_incomplete:
             rows["train"] = rows["train"][present[rows["train"]].all(1)]
-        if not len(rows["train"]):
+        if self._teaches and not len(rows["train"]):
             raise ValueError(f"split: got no training sample among {size}, expected some")
         return {**rows, "all": np.arange(size)}
 
@@ -390,7 +398,7 @@ class ArrayDataModule(MultimodalDataModule):
             raise ValueError(f"label: got {unseen[0]!r}, expected one of {self.classes}")
         codes = np.array([code[name] for name in column], dtype=np.int64)
         empty = np.setdiff1d(np.arange(self.num_classes), codes[train])
-        if len(empty) and not self.restored:
+        if self._teaches and len(empty):
             raise ValueError(
                 f"label: got no training sample of class {self.classes[empty[0]]!r}, expected "
                 "some: change the split, or leave the class out"
@@ -429,7 +437,7 @@ class ArrayDataModule(MultimodalDataModule):
         if not self.restored:
             known = torch.from_numpy(values[train[there[train]]])
             unscaled = Scaling(torch.zeros(values.shape[1:]), torch.ones(values.shape[1:]))
-            self.scalings[name] = unscaled if self.scaled_later else _scaling(name, known)
+            self.scalings[name] = unscaled if self.taught_later else _scaling(name, known)
         mean, std = self.scalings[name]
         scaled = (torch.from_numpy(values) - mean) / std  # in float64 where that came
         return torch.where(_like(there, scaled), scaled, 0.0).float()

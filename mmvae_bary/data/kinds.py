@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from scipy import sparse
 
+from mmvae_bary.data.reading import named
 from mmvae_bary.likelihoods import (
     Bernoulli,
     Categorical,
@@ -15,6 +16,9 @@ from mmvae_bary.likelihoods import (
     NegativeBinomial,
     Normal,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 KindName = Literal["real", "binary", "counts", "one-hot"]
 
@@ -69,26 +73,48 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
-def kind_of(name: str, values: Any, asked: str | None = None) -> str:
+def kind_of(
+    name: str,
+    values: Any,
+    there: NDArray[np.bool_],
+    asked: str | None = None,
+    samples: NDArray[Any] | None = None,
+) -> str:
     """The kind of a modality's values: the one asked for, or the narrowest that holds.
 
     Args:
         name: What errors call the modality.
-        values: The rows that are there, dense or sparse.
+        values: Shape ``(N, ...)``, dense or sparse.
+        there: Booleans of shape ``(N,)``: which rows to look at.
         asked: A name of :data:`KINDS`, or None.
+        samples: What rows are called.
 
     Raises:
         ValueError: If the kind asked for is unknown, or the values are not of it.
     """
+    known = values[there]
     if asked is None:
-        return next(key for key, kind in KINDS.items() if kind.holds(values))
+        return next(key for key, kind in KINDS.items() if kind.holds(known))
     if asked not in KINDS:
         raise ValueError(f"{name}: got kind {asked!r}, expected one of {get_args(KindName)}")
     kind = KINDS[asked]
-    if not kind.holds(values):
-        stored = _stored(values)
+    if not kind.holds(known):
+        row = np.flatnonzero(there)[[_first_wrong(kind, known)]]
+        wrong = _stored(values[row])
         raise ValueError(
-            f"{name}: got values from {stored.min():g} to {stored.max():g} that are not of kind "
-            f"{asked!r}, expected {kind.expected}"
+            f"{name}: got values from {wrong.min():g} to {wrong.max():g} in "
+            f"{named(row, samples)}, which are not of kind {asked!r}, expected {kind.expected}"
         )
     return asked
+
+
+def _first_wrong(kind: Kind, values: Any) -> int:
+    """The first row that is not of a kind."""
+    first, size = 0, values.shape[0]
+    while size > 1:
+        half = size // 2
+        if kind.holds(values[first : first + half]):
+            first, size = first + half, size - half
+        else:
+            size = half
+    return first

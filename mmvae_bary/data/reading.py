@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,8 +37,8 @@ def read_table(name: str, given: Any, index: str | None) -> Table:
     Args:
         name: What errors call it.
         given: NumPy array, tensor, pandas frame or series, SciPy sparse matrix, AnnData, whose
-            rows always have names, or the path of an ``.npy``, ``.npz``, ``.csv`` or ``.parquet``
-            file, ``FILE.npz:NAME`` of one array among several.
+            rows always have names, or the path of an ``.npy``, ``.npz``, ``.csv``, ``.tsv``,
+            ``.parquet`` or ``.h5ad`` file, ``FILE.npz:NAME`` of one array among several.
         index: Name of a frame's column, or of its index, that rows are aligned by; None to align
             them by position.
 
@@ -206,8 +207,10 @@ def _read_file(name: str, path: str) -> Any:
     readers: Mapping[str, Any] = {
         ".npy": lambda: np.load(file),
         ".npz": lambda: _read_npz(name, file, member),
-        ".csv": lambda: _pandas(name).read_csv(file),
-        ".parquet": lambda: _pandas(name).read_parquet(file),
+        ".csv": lambda: _module(name, "pandas", "tables").read_csv(file),
+        ".tsv": lambda: _module(name, "pandas", "tables").read_csv(file, sep="\t"),
+        ".parquet": lambda: _module(name, "pandas", "tables").read_parquet(file),
+        ".h5ad": lambda: _module(name, "anndata", "omics").read_h5ad(file),
     }
     if suffix not in readers:
         raise ValueError(f"{name}: got a {suffix!r} file, expected one of {list(readers)}")
@@ -229,11 +232,10 @@ def _read_npz(name: str, file: str, member: str) -> Any:
         return archive[member]
 
 
-def _pandas(name: str) -> Any:
+def _module(name: str, module: str, extra: str) -> Any:
     try:
-        import pandas as pd
+        return import_module(module)
     except ImportError:
         raise ImportError(
-            f"{name}: got a file that takes pandas, expected pip install 'mmvae-bary[tables]'"
+            f"{name}: got a file that takes {module}, expected pip install 'mmvae-bary[{extra}]'"
         ) from None
-    return pd

@@ -31,9 +31,10 @@ def average_precision(logits: Tensor, label: Tensor) -> Tensor:
         tensor([0.8333,    nan])
     """
     scores = as_double(logits)
-    scores = (scores - scores.amax(0)).sigmoid()  # below one half, where no two become one
+    result = scores.new_full(scores.shape[1:], torch.nan)
+    if len(scores):
+        scores = (scores - scores.amax(0)).sigmoid()  # below one half, where no two become one
     present = label.any(0)
-    result = torch.full_like(scores[0], torch.nan)
     for place in present.nonzero().flatten():
         result[place] = binary_average_precision(scores[:, place], label[:, place].long())
     return result.to(logits)

@@ -111,17 +111,24 @@ class CrossModalCoherence(Metric):
         for name, shape in (
             ("correct", (groups, classes)),
             ("squares", (groups,)),
-            ("items", (classes,)),
+            ("items", (groups, classes)),
         ):
             self.add_state(name, torch.zeros(shape, dtype=torch.long), dist_reduce_fx="sum")
 
-    def update(self, generated: Mapping[str, Tensor], label: Tensor) -> None:
+    def update(
+        self,
+        generated: Mapping[str, Tensor],
+        label: Tensor,
+        there: Mapping[str, Tensor] | None = None,
+    ) -> None:
         """Classify a batch.
 
         Args:
             generated: Target name to samples of shape ``(S, K, B, *shape)``, S of each item from
                 its K :func:`judged_sources`, in their order.
             label: True classes of shape ``(B,)``.
+            there: Target name to booleans of shape ``(K, B)``: which of its sources an item has;
+                all if None. A mean over directions is of the items that have all of them.
         """
         hits = []
         for name in self.modalities:
@@ -130,12 +137,15 @@ class CrossModalCoherence(Metric):
             found = is_right(logits.unflatten(0, samples.shape[:3]), label)
             hits.append(found.sum(0))
         directions = torch.cat(hits)  # (R, B), each from 0 to S
-        counts = directions.new_zeros(len(self.groups), len(label))
-        counts = counts.index_add(0, self.group, directions[self.row])
+        counted = self._sums(directions).new_ones(len(self.groups), len(label))
+        if there is not None:
+            absent = ~torch.cat([there[name] for name in self.modalities])
+            counted = (self._sums(absent.to(counted)) == 0).to(counted)
+        counts = self._sums(directions) * counted
         place = label if self.num_classes else torch.zeros_like(label)
         self.correct = self.correct.index_add(1, place, counts)
         self.squares = self.squares + counts.square().sum(-1)
-        self.items = self.items.index_add(0, place, torch.ones_like(place))
+        self.items = self.items.index_add(1, place, counted)
 
     def compute(self) -> dict[str, Tensor]:
         """Coherences from 0 to 1 by ``coherence/SOURCES->TARGET``, and their means.
@@ -144,22 +154,30 @@ class CrossModalCoherence(Metric):
         ``coherence/mean/2`` the mean over those from two inputs, ``coherence/mean->TARGET`` the
         mean over those to one target. Below each its ``standard_error``, from the spread over
         items, where there are two or more, and ``class_C``, the share for the items of a class.
+        What no item has is left out.
         """
         size = torch.bincount(self.group) * self.num_samples  # trials for an item
-        total = self.items.sum()
+        total = self.items.sum(-1)
         share = self.correct.sum(-1) / (total * size)
         variance = self.squares / (total * size.square()) - share.square()
         error = (variance.clamp(min=0) / (total - 1)).sqrt()
         by_class = self.correct / (self.items * size.unsqueeze(-1))
         result = {}
         for place, key in enumerate(self.groups):
+            if not total[place]:
+                continue
             result[key] = share[place]
-            if total > 1:
+            if total[place] > 1:
                 result[f"{key}/standard_error"] = error[place]
             if self.num_classes:
                 known = {f"{key}/class_{c}": x for c, x in enumerate(by_class[place].unbind())}
                 result.update({name: x for name, x in known.items() if not x.isnan()})
         return result
+
+    def _sums(self, directions: Tensor) -> Tensor:
+        """Sums over the directions ``(R, B)`` of each figure, of shape ``(groups, B)``."""
+        sums = directions.new_zeros(len(self.groups), directions.shape[1])
+        return sums.index_add(0, self.group, directions[self.row])
 
 
 class AttributeCoherence(Metric):
@@ -196,42 +214,60 @@ class AttributeCoherence(Metric):
         self.classifiers = _classifiers(self.modalities, classifiers)
         self.attributes = tuple(attributes)
         for name in self.modalities:
-            self.add_state(f"scores_{name}", [], dist_reduce_fx="cat")
+            self.add_state(f"scores_{name}", [], dist_reduce_fx="cat")  # (N, K, A)
+            self.add_state(f"there_{name}", [], dist_reduce_fx="cat")  # (N, K)
         self.add_state("label", [], dist_reduce_fx="cat")
 
-    def update(self, generated: Mapping[str, Tensor], label: Tensor) -> None:
+    def update(
+        self,
+        generated: Mapping[str, Tensor],
+        label: Tensor,
+        there: Mapping[str, Tensor] | None = None,
+    ) -> None:
         """Classify a batch.
 
         Args:
             generated: Target name to samples of shape ``(S, K, B, *shape)``, S of each item from
                 its K :func:`judged_sources`, in their order.
             label: Zeros and ones of shape ``(B, A)``.
+            there: Target name to booleans of shape ``(K, B)``: which of its sources an item has;
+                all if None.
         """
         for name in self.modalities:
             samples = generated[name]
             logits = self.classifiers[name](samples.flatten(0, 2)).unflatten(0, samples.shape[:3])
+            full = torch.ones(samples.shape[1:3], dtype=torch.bool, device=samples.device)
+            has = full if there is None else there[name]  # (K, B)
             getattr(self, f"scores_{name}").append(logits.transpose(1, 2).flatten(0, 1))
+            getattr(self, f"there_{name}").append(has.mT.repeat(len(samples), 1))
         self.label.append(label.repeat(len(generated[self.modalities[0]]), 1))
 
     def compute(self) -> dict[str, Tensor]:
         """Average precisions from 0 to 1 by ``coherence/SOURCES->TARGET``, and their means.
 
         Each is the mean over the attributes, which follow by ``SOURCES->TARGET/ATTRIBUTE``, those
-        left out that no sample has; means as in :class:`CrossModalCoherence`. A precision is one
-        of all samples together and has no standard error over them. What random scores reach is
-        ``coherence/chance``, the mean over ``coherence/chance/ATTRIBUTE``, which is the share of
-        samples that have it.
+        left out that no sample has; means as in :class:`CrossModalCoherence`, but each direction
+        on the items that have its source. A precision is one of all samples together and has no
+        standard error over them. What random scores reach is ``coherence/chance``, the mean over
+        ``coherence/chance/ATTRIBUTE``, which is the share of samples that have it. What no item
+        has is left out.
         """
         label = dim_zero_cat(self.label)
         result = dict(by_attribute("coherence/chance", self.attributes, chance(label)))
-        logits = [
-            scores
+        directions = [
+            average_precision(scores[there], label[there])
             for target in self.modalities
-            for scores in dim_zero_cat(getattr(self, f"scores_{target}")).unbind(1)
+            for scores, there in zip(
+                dim_zero_cat(getattr(self, f"scores_{target}")).unbind(1),
+                dim_zero_cat(getattr(self, f"there_{target}")).unbind(1),
+                strict=True,
+            )
         ]
-        precision = torch.stack([average_precision(scores, label) for scores in logits])  # (R, A)
+        precision = torch.stack(directions)  # (R, A)
         for key, rows in _groups(self.modalities).items():
-            result.update(by_attribute(key, self.attributes, precision[rows].mean(0)))
+            figures = precision[rows].mean(0)
+            if not figures.isnan().all():
+                result.update(by_attribute(key, self.attributes, figures))
         return result
 
 

@@ -131,6 +131,8 @@ class FrechetDistance(Metric):
         real: Mapping[str, Tensor],
         generated: Mapping[str, Tensor],
         prior: Mapping[str, Tensor],
+        present: Mapping[str, Tensor] | None = None,
+        there: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Add a batch.
 
@@ -139,16 +141,21 @@ class FrechetDistance(Metric):
             generated: Modality name to samples of shape ``(K, B, *shape)``, generated from its K
                 :func:`~mmvae_bary.metrics.coherence.sources`, in their order.
             prior: Modality name to samples of shape ``(B, *shape)``, generated from the prior.
+            present: Modality name to booleans of shape ``(B,)``: which real samples are there; all
+                if None.
+            there: Modality name to booleans of shape ``(K, B)``: which sources an item has; all
+                if None.
         """
         distances = iter(self.distances)
         for name, extract in self.features.items():
-            truth = extract(real[name])
+            truth = _those(extract(real[name]), None if present is None else present[name])
             made = torch.cat([generated[name], prior[name].unsqueeze(0)])
             found = extract(made.flatten(0, 1)).unflatten(0, made.shape[:2])
-            for row in found:
+            counted = [None] * len(found) if there is None else [*there[name], None]
+            for row, has in zip(found, counted, strict=True):
                 distance = next(distances)
                 distance.update(truth, real=True)
-                distance.update(row, real=False)
+                distance.update(_those(row, has), real=False)
 
     def compute(self) -> dict[str, Tensor]:
         """Distances by ``frechet/SOURCES->TARGET`` and ``frechet/prior->TARGET``, and means.
@@ -186,10 +193,13 @@ class ReconstructionQuality(Metric):
 
     full_state_update = False
 
+    items: Tensor
     measures: Any
 
     def __init__(self, modalities: Sequence[str], shapes: Mapping[str, Sequence[int]]) -> None:
         super().__init__()
+        zeros = torch.zeros(len(shapes), 2, dtype=torch.long)
+        self.add_state("items", zeros, dist_reduce_fx="sum")
         self.all = "+".join(modalities)
         self.names = tuple(shapes)
         self.measures = nn.ModuleDict(
@@ -199,28 +209,41 @@ class ReconstructionQuality(Metric):
             }
         )
 
-    def update(self, real: Mapping[str, Tensor], reconstructed: Mapping[str, Tensor]) -> None:
+    def update(
+        self,
+        real: Mapping[str, Tensor],
+        reconstructed: Mapping[str, Tensor],
+        there: Mapping[str, Tensor] | None = None,
+    ) -> None:
         """Add a batch.
 
         Args:
             real: Modality name to samples of shape ``(B, *shape)``.
             reconstructed: Modality name to samples of shape ``(2, B, *shape)``: reconstructed from
                 the modality itself, and from all.
+            there: Modality name to booleans of shape ``(2, B)``: which items have the modality,
+                and which have all; all items if None.
         """
-        for name in self.names:
+        for place, name in enumerate(self.names):
             for row, measures in enumerate(self.measures[name]):
-                for measure in measures.values():
-                    measure.update(reconstructed[name][row].contiguous(), real[name])
+                has = None if there is None else there[name][row]
+                made, truth = (_those(x, has) for x in (reconstructed[name][row], real[name]))
+                self.items[place, row] += len(truth)
+                if len(truth):
+                    for measure in measures.values():
+                        measure.update(made.contiguous(), truth)
 
     def compute(self) -> dict[str, Tensor]:
         """Figures by ``mse/SOURCES->TARGET``, ``psnr/...`` in decibels and ``ssim/...``.
 
         The error is a mean over variables and items; the ratio is that of the mean error, and
-        left out where there is no error.
+        left out where there is no error. What no item has is left out.
         """
-        result = {}
+        result, items = {}, iter(self.items.flatten())
         for name in self.names:
             for given, measures in zip((name, self.all), self.measures[name], strict=True):
+                if not next(items):
+                    continue
                 for key, measure in measures.items():
                     value = measure.compute()
                     if not value.isinf():
@@ -243,6 +266,10 @@ def _measures(shape: Sequence[int]) -> dict[str, Metric]:
         measures["psnr"] = PeakSignalNoiseRatio(data_range=1.0)
         measures["ssim"] = StructuralSimilarityIndexMeasure(data_range=1.0)
     return measures
+
+
+def _those(values: Tensor, there: Tensor | None) -> Tensor:
+    return values if there is None else values[there]
 
 
 def _distance(measure: Any) -> Tensor | None:
