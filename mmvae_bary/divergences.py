@@ -7,16 +7,18 @@ Both arguments are Gaussians of one kind, diagonal or full, of broadcasting batc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.distributions import Distribution, MultivariateNormal, kl_divergence
 
-from mmvae_bary.distributions import Mixture, as_double, parameters
+from mmvae_bary.distributions import Mixture, as_double, parameters, standard_gaussian
 from mmvae_bary.matrices import cholesky, symmetric_sqrt
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from mmvae_bary.distributions import Gaussian, Posterior
 
 
 def kl(p: Distribution, q: Distribution) -> Tensor:
@@ -130,7 +132,46 @@ def _bures(p_scale: Tensor, q_scale: Tensor) -> Tensor:
     return distance + (-distance.detach()).clamp(min=0)  # not below zero, its slopes kept
 
 
-def kl_convexity_bound(q: Distribution, p: Distribution) -> Tensor:
+def kl_to_standard(q: Gaussian) -> Tensor:
+    r"""Kullback-Leibler divergence of a Gaussian from the standard normal.
+
+    .. math::
+        \mathrm{KL}(q \| \mathcal{N}(0, I))
+        = \tfrac12 \sum_d \sigma_d^2 + \mu_d^2 - 1 - \log \sigma_d^2
+
+    The same as :func:`kl`, but of diagonal Gaussians in a fifth of the time, forward and backward.
+
+    Returns:
+        Nats, of the batch shape.
+
+    Example:
+        >>> from mmvae_bary.distributions import diagonal_gaussian
+        >>> kl_to_standard(diagonal_gaussian(torch.tensor([1.0, 0.0]), torch.ones(2)))
+        tensor(0.5000)
+    """
+    if isinstance(q, MultivariateNormal):
+        return kl(q, standard_gaussian(q))
+    value: Tensor = _KLToStandard.apply(*parameters(q))
+    return value
+
+
+class _KLToStandard(torch.autograd.Function):
+    """In as few passes as there can be, for a mixture over subsets has many components."""
+
+    @staticmethod
+    def forward(ctx: Any, loc: Tensor, scale: Tensor) -> Tensor:
+        ctx.save_for_backward(loc, scale)
+        terms = scale.log().mul_(-2).sub_(1).addcmul_(scale, scale).addcmul_(loc, loc)
+        return terms.sum(-1) / 2
+
+    @staticmethod
+    def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, Tensor]:
+        loc, scale = ctx.saved_tensors
+        each = gradient[0].unsqueeze(-1)
+        return each * loc, each * (scale - scale.reciprocal())
+
+
+def kl_convexity_bound(q: Posterior, p: Distribution | None = None) -> Tensor:
     r"""Upper bound of ``KL(q || p)`` for a mixture ``q``, which has no closed form.
 
     .. math:: \mathrm{KL}\Big(\sum_k w_k q_k \Big\| p\Big) \le \sum_k w_k \mathrm{KL}(q_k \| p)
@@ -139,14 +180,17 @@ def kl_convexity_bound(q: Distribution, p: Distribution) -> Tensor:
 
     Args:
         q: A Gaussian or a :class:`~mmvae_bary.distributions.Mixture` of batch shape ``(...)``.
-        p: A Gaussian whose batch shape broadcasts with that of ``q``'s components.
+        p: A Gaussian whose batch shape broadcasts with that of ``q``'s components; the standard
+            normal if None.
 
     Returns:
         Nats, of shape ``(...)``.
     """
+    components = q.components if isinstance(q, Mixture) else q
+    divergence = kl_to_standard(components) if p is None else kl(components, p)
     if not isinstance(q, Mixture):
-        return kl(q, p)
-    return torch.where(q.weights > 0, q.weights * kl(q.components, p), 0.0).sum(-1)
+        return divergence
+    return torch.where(q.weights > 0, q.weights * divergence, 0.0).sum(-1)
 
 
 def log_chernoff(p: Distribution, q: Distribution, alpha: float) -> Tensor:

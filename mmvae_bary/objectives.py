@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from mmvae_bary.distributions import standard_gaussian
 from mmvae_bary.divergences import kl_convexity_bound
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.distributions import Distribution
 
-    from mmvae_bary.distributions import Gaussian
+    from mmvae_bary.distributions import Gaussian, Posterior
 
 
 class ELBO(NamedTuple):
@@ -40,7 +39,7 @@ class PrivateLatent(NamedTuple):
 
 
 def elbo(
-    posterior: Distribution,
+    posterior: Posterior,
     likelihoods: Mapping[str, Distribution],
     inputs: Mapping[str, Tensor],
     *,
@@ -70,7 +69,7 @@ def elbo(
         weight_ratio: Of a mixture whose weights are learned, its ``weight_ratio`` at the sample,
             of shape ``(B,)``: it carries the likelihoods' gradient to the weights.
     """
-    kl = _kl_to_prior(posterior)
+    kl = kl_convexity_bound(posterior)
     loss = beta * kl
     log_likelihood = {}
     for name, likelihood in likelihoods.items():
@@ -80,7 +79,7 @@ def elbo(
         loss = loss - weights[name] * term
         if private is not None and name in private:
             latent = private[name]
-            penalty = _where_present(here, _kl_to_prior(latent.posterior))
+            penalty = _where_present(here, kl_convexity_bound(latent.posterior))
             loss = loss + beta * latent.kl_weight * penalty
     if weight_ratio is not None:
         # stratified draws make the batch's mean nearly constant: a baseline, biased by O(1/B)
@@ -88,10 +87,6 @@ def elbo(
         above = (loss - baseline).detach()
         loss = loss + above * (weight_ratio - 1)
     return ELBO(loss.mean(), log_likelihood, kl.mean())
-
-
-def _kl_to_prior(posterior: Distribution) -> Tensor:
-    return kl_convexity_bound(posterior, standard_gaussian(posterior))
 
 
 def _where_present(present: Tensor | None, term: Tensor) -> Tensor:

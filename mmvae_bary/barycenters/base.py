@@ -109,7 +109,9 @@ class Barycenter(nn.Module, ABC):
         loc, scale = parameters(experts)
         finite = loc.isfinite().all(-1) & scale.flatten(loc.ndim - 1).isfinite().all(-1)
         posterior = self.fuse(where(used & finite, experts, standard_gaussian(experts)), weights)
-        nan = map_parameters(lambda x: torch.full_like(x, torch.nan), standard_gaussian(posterior))
+        nan = map_parameters(
+            lambda x: x.new_full((1,), torch.nan).expand_as(x), standard_gaussian(posterior)
+        )
         return _replace(posterior, (present & ~finite).any(-1), nan)
 
 
@@ -126,9 +128,11 @@ def normalized(weights: Tensor) -> Tensor:
 def weighted_sum(weights: Tensor, values: Tensor) -> Tensor:
     """Sum over experts: ``(..., M)`` and ``(..., M, D)`` to ``(..., D)``.
 
-    As an einsum this is one matrix product for all subsets, where a product and a sum would hold
-    every subset's experts in memory.
+    As a matrix product for all subsets, where a product and a sum would hold every subset's
+    experts in memory.
     """
+    if weights.ndim > 1 and values.ndim > 2 and values.shape[-3] == 1:
+        return weights @ values.squeeze(-3)  # one set of experts, laid out better than by einsum
     return torch.einsum("...m,...md->...d", weights, values)
 
 
@@ -139,7 +143,13 @@ def weighted_matrices(weights: Tensor, matrices: Tensor) -> Tensor:
 
 
 def _replace(posterior: Posterior, condition: Tensor, by: Gaussian) -> Posterior:
-    """Put another Gaussian where the condition holds, into every component of a mixture."""
+    """Put another Gaussian where the condition holds, into every component of a mixture.
+
+    Whether it holds anywhere is asked on the CPU only: elsewhere that would stall the device, but
+    here passes over all components cost more than fusing them.
+    """
+    if condition.device.type == "cpu" and not condition.any():
+        return posterior
     if isinstance(posterior, Mixture):
         condition = condition.unsqueeze(-1)
         components = where(condition, by, posterior.components)

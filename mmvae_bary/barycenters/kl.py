@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch.distributions import MultivariateNormal
@@ -21,6 +21,8 @@ from mmvae_bary.divergences import jeffreys, kl, reverse_kl
 from mmvae_bary.matrices import cholesky, cholesky_of_inverse, symmetric_sqrt, symmetrize
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from mmvae_bary.distributions import Gaussian
@@ -195,10 +197,14 @@ class JeffreysBarycenter(Barycenter):
         return full_gaussian(mean, cholesky(symmetrize(unit @ root(w) @ unit.mT)))
 
 
-def mixture(components: Gaussian, weights: Tensor) -> Mixture:
+def mixture(
+    components: Gaussian,
+    weights: Tensor,
+    pick: Callable[[Tensor], Gaussian] | None = None,
+) -> Mixture:
     """The mixture of components of batch shape ``(..., K)``, weights scaled to sum to one."""
     shape = torch.broadcast_shapes(components.batch_shape, weights.shape)
-    return Mixture(components.expand(shape), normalized(weights))
+    return Mixture(components.expand(shape), normalized(weights), pick)
 
 
 def moment_match(experts: Gaussian, weights: Tensor) -> Gaussian:
@@ -236,10 +242,29 @@ def _product(experts: Gaussian, weights: Tensor, prior_weight: Tensor | None = N
     precisions = scale.square().reciprocal()
     precision = weighted_sum(weights, precisions)
     if prior_weight is not None:
-        precision = precision + prior_weight.unsqueeze(-1)
+        precision = precision.add_(prior_weight.unsqueeze(-1))
     return diagonal_gaussian(
-        weighted_sum(weights, precisions * loc) / precision, precision.rsqrt()
+        *_FromNatural.apply(weighted_sum(weights, precisions * loc), precision)
     )
+
+
+class _FromNatural(torch.autograd.Function):
+    """Mean and scale from precision-weighted mean and precision, in few passes over subsets."""
+
+    @staticmethod
+    def forward(ctx: Any, shift: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
+        scale = precision.rsqrt()
+        mean = scale.square().mul_(shift)
+        ctx.save_for_backward(mean, scale)
+        return mean, scale
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        mean, scale = ctx.saved_tensors
+        by_mean, by_scale = gradients
+        variance = scale.square()
+        outer = torch.addcmul(by_mean * mean, by_scale, scale, value=0.5)
+        return by_mean * variance, -outer * variance
 
 
 def _full_product(

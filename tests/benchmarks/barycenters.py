@@ -92,19 +92,19 @@ def _median(step: Callable[[], object]) -> float:
     return 1e3 * seconds
 
 
-def rows(members: Sequence[str], device: str) -> Iterator[str]:
-    """A table in Markdown, a row a member."""
+def table(members: Sequence[str], device: str) -> Iterator[str]:
+    """A table in Markdown, a row a member, told cell by cell, for one may take minutes."""
     head = " | ".join(f"{kind} D={dim} M={m}" for kind, dim, m in SETTINGS)
-    yield f"| B = {BATCH}, ms | {head} |"
-    yield "|---" * (len(SETTINGS) + 1) + "|"
+    yield f"| B = {BATCH}, ms | {head} |\n"
+    yield "|---" * (len(SETTINGS) + 1) + "|\n"
     for name in members:
-        cells = []
+        yield f"| {name} |"
         for kind, dim, m in SETTINGS:
             torch.manual_seed(0)
             experts = random_experts(kind, m, dim, device)
             ahead, back = milliseconds(MEMBERS[name](m).to(device), experts)
-            cells.append(f"{ahead:.1f} + {back:.1f}")
-        yield f"| {name} | " + " | ".join(cells) + " |"
+            yield f" {ahead:.1f} + {back:.1f} |"
+        yield "\n"
 
 
 def main() -> None:
@@ -116,8 +116,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.simplefilter("default")
-    for row in rows(options.members, options.device):
-        print(row, flush=True)  # noqa: T201
+    for part in table(options.members, options.device):
+        print(part, end="", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -84,43 +84,11 @@ def fitted(cls: type[MultimodalVAE], steps: int, drop_incomplete: bool = False) 
 def fitted_by_multivae(steps: int) -> MultimodalVAE:
     """MultiVae's MoPoE trains the networks of ours, which is then judged."""
     from multivae.data.datasets import DatasetOutput
-    from multivae.models import MoPoE, MoPoEConfig
-    from multivae.models.base import BaseDecoder, BaseEncoder
-    from pythae.models.base.base_utils import ModelOutput
 
-    class Encoder(BaseEncoder):  # type: ignore[misc]
-        def __init__(self, network: nn.Module) -> None:
-            super().__init__()
-            self.network, self.latent_dim = network, LATENT
-
-        def forward(self, x: torch.Tensor) -> Any:
-            mean, log_variance = self.network(x).chunk(2, -1)
-            return ModelOutput(embedding=mean, log_covariance=log_variance)
-
-    class Decoder(BaseDecoder):  # type: ignore[misc]
-        def __init__(self, network: nn.Module) -> None:
-            super().__init__()
-            self.network, self.latent_dim = network, LATENT
-
-        def forward(self, z: torch.Tensor) -> Any:
-            return ModelOutput(reconstruction=self.network(z))
+    from tests.benchmarks.peer import like
 
     ours = MoPoEVAE(modalities(), LATENT, None, BETA, 0, WEIGHTS, _adam)
-    config = MoPoEConfig(
-        n_modalities=len(SHAPES),
-        latent_dim=LATENT,
-        input_dims=SHAPES,
-        beta=BETA,
-        uses_likelihood_rescaling=True,
-        rescale_factors=WEIGHTS,
-        decoders_dist={name: "categorical" if name == "text" else "laplace" for name in SHAPES},
-        decoder_dist_params={"image": {"scale": 0.75}, "scene": {"scale": 0.75}},
-    )
-    theirs = MoPoE(
-        config,
-        encoders={name: Encoder(m.encoder) for name, m in ours.modalities.items()},
-        decoders={name: Decoder(m.decoder) for name, m in ours.modalities.items()},
-    )
+    theirs = like(ours, "MoPoE")
     theirs.train()
     optimizer = _adam(theirs.parameters())
     data = digits()

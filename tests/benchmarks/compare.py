@@ -1,0 +1,388 @@
+"""Times against MultiVae and against the networks alone, in turn, in one process.
+
+MultiVae (``pip install 'mmvae-bary[bench]'``) runs as it is, in float32, on the same tensors,
+networks and threads; without it only the ratios to the floor are printed. The floor are the same
+encoders, decoders, loss and optimiser without fusion, Lightning or logging. Run
+``python -m tests.benchmarks.compare``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import importlib.util
+import logging
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor, nn
+
+from mmvae_bary import ArrayDataModule, Batch, Modality, MoEVAE, MoPoEVAE, MultimodalVAE, PoEVAE
+from mmvae_bary.barycenters import Barycenter, ProductOfExperts, SubsetMixture
+from mmvae_bary.callbacks.evaluation import source_rows
+from mmvae_bary.distributions import diagonal_gaussian, standard_gaussian
+from mmvae_bary.divergences import kl_convexity_bound
+from mmvae_bary.likelihoods import Laplace
+from mmvae_bary.metrics import CrossModalCoherence, JointCoherence
+from mmvae_bary.metrics.coherence import judged_sources
+from mmvae_bary.networks import (
+    MLPDecoder,
+    MLPEncoder,
+    PolyMNISTClassifier,
+    PolyMNISTDecoder,
+    PolyMNISTEncoder,
+)
+
+THEIRS = "MultiVae"
+METHODS = {"MVAE": PoEVAE, "MMVAE": MoEVAE, "MoPoE": MoPoEVAE}  # their names to our classes
+Task = Callable[[], object]
+
+
+class Setting(NamedTuple):
+    """Shapes to time at.
+
+    Attributes:
+        shape: Of each of five modalities.
+        latent_dim: Width of the latent.
+        batch_size: Tuples in a batch.
+        networks: From width and shape to an encoder and a decoder.
+        steps: Of an epoch.
+    """
+
+    shape: tuple[int, ...]
+    latent_dim: int
+    batch_size: int
+    networks: Callable[[int, tuple[int, ...]], tuple[nn.Module, nn.Module]]
+    steps: int
+
+    def model(self, cls: type[MultimodalVAE]) -> MultimodalVAE:
+        """A model of five modalities."""
+        torch.manual_seed(0)
+        made = {}
+        for m in range(5):
+            encoder, decoder = self.networks(self.latent_dim, self.shape)
+            made[f"m{m}"] = Modality(self.shape, encoder, decoder, Laplace(0.75))
+        return cls(made, self.latent_dim)
+
+    def tensors(self, size: int) -> dict[str, Tensor]:
+        """So many tuples of noise."""
+        generator = torch.Generator().manual_seed(0)
+        return {f"m{m}": torch.rand(size, *self.shape, generator=generator) for m in range(5)}
+
+
+SETTINGS = {
+    "PolyMNIST": Setting(
+        (3, 28, 28), 512, 256, lambda d, _: (PolyMNISTEncoder(d), PolyMNISTDecoder(d)), 10
+    ),
+    "digits": Setting(
+        (1, 16, 16), 20, 128, lambda d, shape: (MLPEncoder(shape, d), MLPDecoder(d, shape)), 100
+    ),
+}
+
+
+class Bench(NamedTuple):
+    """How to time.
+
+    Attributes:
+        device: Of tensors and models.
+        rounds: Times that each task has its turn, after one that does not count.
+    """
+
+    device: torch.device
+    rounds: int
+
+    def times(self, tasks: Mapping[str, Task]) -> dict[str, list[float]]:
+        """Seconds of each task, all having their turn in each round."""
+        found: dict[str, list[float]] = {name: [] for name in tasks}
+        for _ in range(self.rounds + 1):
+            for name, task in tasks.items():
+                self.wait()
+                start = time.perf_counter()
+                task()
+                self.wait()
+                found[name].append(time.perf_counter() - start)
+        return {name: seconds[1:] for name, seconds in found.items()}
+
+    def wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def precision(self, name: str) -> AbstractContextManager[Any]:
+        if name == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+
+def stepping(model: nn.Module, loss: Callable[[], Tensor]) -> Task:
+    """A training step with Adam."""
+    optimizer = torch.optim.Adam(model.parameters())
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+
+    return step
+
+
+def floor_loss(model: MultimodalVAE, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Every encoder and decoder once, the reconstructions' loss and no fusion."""
+    parts = model.modalities.items()
+    encoded = [m.encoder(inputs[name]).float().chunk(2, -1)[0] for name, m in parts]
+    z = torch.stack(encoded).mean(0)
+    terms = [
+        m.likelihood(m.decoder(z), len(m.shape)).log_prob(inputs[name]).mean() for name, m in parts
+    ]
+    return -torch.stack(terms).sum()
+
+
+def steps(bench: Bench, setting: Setting, method: str) -> dict[str, Task]:
+    """A training step by each of us, and of the networks alone."""
+    inputs = {k: x.to(bench.device) for k, x in setting.tensors(setting.batch_size).items()}
+    batch = Batch(inputs)
+
+    def ours(precision: str) -> Task:
+        model = setting.model(METHODS[method]).to(bench.device)
+
+        def loss() -> Tensor:
+            with bench.precision(precision):
+                return model.elbo(batch, model.encode_batch(batch)).loss
+
+        return stepping(model, loss)
+
+    def floor(precision: str) -> Task:
+        model = setting.model(METHODS[method]).to(bench.device)
+
+        def loss() -> Tensor:
+            with bench.precision(precision):
+                return floor_loss(model, inputs)
+
+        return stepping(model, loss)
+
+    tasks: dict[str, Task] = {}
+    if importlib.util.find_spec("multivae"):
+        from multivae.data.datasets import DatasetOutput
+
+        from tests.benchmarks.peer import like
+
+        theirs = like(setting.model(METHODS[method]), method).to(bench.device).train()
+        given = DatasetOutput(data=inputs)
+        tasks[THEIRS] = stepping(theirs, lambda: theirs(given, epoch=1, batch_ratio=0).loss)
+    for precision in ("float32", "bf16"):
+        tasks[precision] = ours(precision)
+        tasks[f"floor {precision}"] = floor(precision)
+    return tasks
+
+
+def epochs(bench: Bench, setting: Setting) -> dict[str, Task]:
+    """An epoch of MoPoE as users run it, loader and trainer included, and as many floor steps."""
+    tensors = setting.tensors(setting.steps * setting.batch_size)
+
+    def ours(precision: str) -> None:
+        trainer = Trainer(
+            max_epochs=1, accelerator=bench.device.type, devices=1, logger=False,
+            precision="bf16-mixed" if precision == "bf16" else "32-true",
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+        data = ArrayDataModule(
+            tensors, validation_share=0, test_share=0, batch_size=setting.batch_size
+        )
+        trainer.fit(setting.model(MoPoEVAE), data)
+
+    def theirs() -> None:
+        from multivae.data.datasets import MultimodalBaseDataset
+        from multivae.trainers import BaseTrainer, BaseTrainerConfig
+
+        from tests.benchmarks.peer import like
+
+        with tempfile.TemporaryDirectory() as folder:
+            config = BaseTrainerConfig(
+                output_dir=folder, num_epochs=1, learning_rate=1e-3,
+                per_device_train_batch_size=setting.batch_size,
+                no_cuda=bench.device.type != "cuda",
+            )  # fmt: skip
+            model = like(setting.model(MoPoEVAE), "MoPoE")
+            BaseTrainer(model, MultimodalBaseDataset(tensors), None, config).train()
+
+    def repeat(step: Task) -> None:
+        for _ in range(setting.steps):
+            step()
+
+    single = steps(bench, setting, "MoPoE")
+    tasks: dict[str, Task] = {THEIRS: theirs} if THEIRS in single else {}
+    for precision in ("float32", "bf16"):
+        tasks[precision] = partial(ours, precision)
+        tasks[f"floor {precision}"] = partial(repeat, single[f"floor {precision}"])
+    return tasks
+
+
+def coherences(bench: Bench) -> dict[str, Task]:
+    """Coherence of 1,024 items, batches of 512, from every subset and from the prior."""
+    setting, size = SETTINGS["PolyMNIST"], 1024
+    tensors, label = setting.tensors(size), torch.arange(size) % 10
+    judges = {name: PolyMNISTClassifier().eval().to(bench.device) for name in tensors}
+    model = setting.model(MoPoEVAE).to(bench.device).eval()
+    rows = source_rows(model, judged_sources)
+
+    @torch.inference_mode()
+    def ours(precision: str) -> None:
+        cross = CrossModalCoherence(model.names, judges, num_classes=10).to(bench.device)
+        joint = JointCoherence(model.names, judges).to(bench.device)
+        with bench.precision(precision):
+            for first in range(0, size, 512):
+                part = {k: x[first : first + 512].to(bench.device) for k, x in tensors.items()}
+                z = model.conditionals(model.encode_modalities(part)).rsample((1,))
+                made = {k: model.decode_modality(k, z[:, r]).mean for k, r in rows.items()}
+                cross.update(made, label[first : first + 512].to(bench.device))
+                joint.update(model.generate(num_samples=512))
+        cross.compute()
+        joint.compute()
+
+    tasks: dict[str, Task] = {}
+    if importlib.util.find_spec("multivae"):
+        from multivae.data.datasets import MultimodalBaseDataset
+        from multivae.metrics.coherences import CoherenceEvaluator, CoherenceEvaluatorConfig
+
+        from tests.benchmarks.peer import like
+
+        config = CoherenceEvaluatorConfig(nb_samples_for_joint=size)
+        data = MultimodalBaseDataset(tensors, label)
+        theirs = like(setting.model(MoPoEVAE), "MoPoE")
+        evaluator = CoherenceEvaluator(theirs, copy.deepcopy(judges), data, eval_config=config)
+        tasks[THEIRS] = torch.no_grad()(evaluator.eval)
+    return tasks | {precision: partial(ours, precision) for precision in ("float32", "bf16")}
+
+
+def likelihoods(bench: Bench) -> dict[str, Task]:
+    """The joint log-likelihood of 64 items, 100 samples each."""
+    setting = SETTINGS["PolyMNIST"]
+    tensors = setting.tensors(64)
+    model = setting.model(MoPoEVAE).to(bench.device).eval()
+
+    def ours(precision: str) -> None:
+        with bench.precision(precision):
+            model.log_likelihood(tensors, num_samples=100)
+
+    tasks: dict[str, Task] = {}
+    if importlib.util.find_spec("multivae"):
+        from multivae.data.datasets import MultimodalBaseDataset
+        from multivae.metrics.likelihoods import LikelihoodsEvaluator, LikelihoodsEvaluatorConfig
+
+        from tests.benchmarks.peer import like
+
+        config = LikelihoodsEvaluatorConfig(num_samples=100, batch_size_k=100)
+        theirs = like(setting.model(MoPoEVAE), "MoPoE")
+        evaluator = LikelihoodsEvaluator(theirs, MultimodalBaseDataset(tensors), None, config)
+        tasks[THEIRS] = torch.no_grad()(evaluator.joint_nll)
+    return tasks | {precision: partial(ours, precision) for precision in ("float32", "bf16")}
+
+
+def fusions(bench: Bench) -> dict[str, Task]:
+    """Fusing 256 tuples, D = 512, forward and backward: M = 5 enumerated, M = 20 drawn."""
+
+    def fusing(barycenter: Barycenter, num_modalities: int) -> Task:
+        shape = (256, num_modalities, 512)
+        loc = torch.randn(shape, device=bench.device, requires_grad=True)
+        scale = torch.rand(shape, device=bench.device).add(0.5).requires_grad_()
+
+        def fuse() -> None:
+            q = barycenter(diagonal_gaussian(loc, scale))
+            loss = kl_convexity_bound(q, standard_gaussian(q)).sum() + q.rsample().sum()
+            torch.autograd.grad(loss, (loc, scale))
+
+        return fuse
+
+    return {
+        "step": steps(bench, SETTINGS["PolyMNIST"], "MoPoE")["float32"],
+        "fusion of 31 subsets": fusing(SubsetMixture(ProductOfExperts()), 5),
+        "M = 20, 31 drawn": fusing(SubsetMixture(ProductOfExperts(), max_subsets=31), 20),
+    }
+
+
+def peak(bench: Bench, name: str) -> float:
+    """MiB that three training steps take at most, above what lay there before."""
+    task = steps(bench, SETTINGS["PolyMNIST"], "MoPoE")[name]
+    before = _most(bench)
+    for _ in range(3):
+        task()
+    return _most(bench) - before
+
+
+def _most(bench: Bench) -> float:
+    if bench.device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def lines(bench: Bench, parts: list[str]) -> Iterator[str]:
+    """Rows of a table in Markdown: milliseconds, and ratios with their quartiles."""
+    yield f"| {bench.rounds} rounds, median | ms | {THEIRS} / ours | ours / floor |"
+    yield "|---|---|---|---|"
+    groups: dict[str, Callable[[], dict[str, Task]]] = {
+        "step PolyMNIST MoPoE": lambda: steps(bench, SETTINGS["PolyMNIST"], "MoPoE"),
+        "step PolyMNIST PoE": lambda: steps(bench, SETTINGS["PolyMNIST"], "MVAE"),
+        "step PolyMNIST MoE": lambda: steps(bench, SETTINGS["PolyMNIST"], "MMVAE"),
+        "step digits MoPoE": lambda: steps(bench, SETTINGS["digits"], "MoPoE"),
+        "epoch PolyMNIST": lambda: epochs(bench, SETTINGS["PolyMNIST"]),
+        "epoch digits": lambda: epochs(bench, SETTINGS["digits"]),
+        "coherence": lambda: coherences(bench),
+        "log-likelihood": lambda: likelihoods(bench),
+        "fusion": lambda: fusions(bench),
+    }
+    for name in (name for name in groups if not parts or name.split()[0] in parts):
+        times = bench.times(groups[name]())
+        for task, seconds in times.items():
+            cells = [f"{1e3 * statistics.median(seconds):.1f}"]
+            measured = "floor" not in task and task != THEIRS
+            cells.append(_ratio(times.get(THEIRS), seconds) if measured else "")
+            cells.append(_ratio(seconds, times.get(f"floor {task}")) if measured else "")
+            yield f"| {name}, {task} | {' | '.join(cells)} |"
+    if not parts or "memory" in parts:
+        for task in (THEIRS, "float32", "bf16") if importlib.util.find_spec("multivae") else ():
+            command = [sys.executable, "-m", "tests.benchmarks.compare", "--peak", task]
+            command += ["--device", str(bench.device)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            yield f"| peak memory of a step, {task} | {done.stdout.split()[-1]} MiB | | |"
+
+
+def _ratio(over: list[float] | None, under: list[float] | None) -> str:
+    """The median ratio of two tasks in the same round, and its quartiles."""
+    if over is None or under is None:
+        return ""
+    ratios = [a / b for a, b in zip(over, under, strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    kinds = ["step", "epoch", "coherence", "log-likelihood", "fusion", "memory"]
+    parser.add_argument("--only", nargs="+", choices=kinds, default=[])
+    parser.add_argument("--peak", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    logging.disable(logging.INFO)
+    bench = Bench(options.device, options.rounds)
+    if options.peak:
+        print(f"{peak(bench, options.peak):.0f}")  # noqa: T201
+        return
+    for line in lines(bench, options.only):
+        print(line, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
