@@ -11,13 +11,23 @@ import torch
 from scipy import integrate, stats
 from torch.distributions import MultivariateNormal
 
-from mmvae_bary.distributions import DiagonalGaussian, Mixture, diagonal_gaussian
+from mmvae_bary.distributions import (
+    DiagonalGaussian,
+    Gaussian,
+    Mixture,
+    diagonal_gaussian,
+    full_gaussian,
+    parameters,
+    rebuild,
+    standard_gaussian,
+)
 from mmvae_bary.divergences import (
     alpha,
     hellinger,
     jeffreys,
     kl,
     kl_convexity_bound,
+    kl_to_standard,
     reverse_kl,
     wasserstein,
 )
@@ -51,6 +61,18 @@ def gaussian(loc: float, scale: float) -> DiagonalGaussian:
 def test_closed_forms_equal_integrals(name: str) -> None:
     function, expected = BY_INTEGRATION[name]
     assert function(gaussian(*P), gaussian(*Q)).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_the_divergence_from_the_prior_is_that_from_any_gaussian(full: bool) -> None:
+    q: Gaussian = random_experts(6, 3)
+    if full:
+        q = full_gaussian(q.mean, torch.diag_embed(q.stddev) + torch.randn(6, 3, 3, 3).tril(-1))
+    torch.testing.assert_close(kl_to_standard(q), kl(q, standard_gaussian(q)))
+    bound = kl_convexity_bound(Mixture(q, torch.tensor([0.5, 0.2, 0.3])))
+    torch.testing.assert_close(bound, kl(q, standard_gaussian(q)) @ torch.tensor([0.5, 0.2, 0.3]))
+    leaves = [x.double().requires_grad_() for x in parameters(q)]
+    assert torch.autograd.gradcheck(lambda *x: kl_to_standard(rebuild(q, *x)), leaves)
 
 
 def test_wasserstein_equals_the_distance_of_quantiles() -> None:
