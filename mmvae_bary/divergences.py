@@ -168,7 +168,7 @@ class _KLToStandard(torch.autograd.Function):
     def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, Tensor]:
         loc, scale = ctx.saved_tensors
         each = gradient[0].unsqueeze(-1)
-        return each * loc, each * (scale - scale.reciprocal())
+        return each * loc, (scale - scale.reciprocal()).mul_(each)
 
 
 def kl_convexity_bound(q: Posterior, p: Distribution | None = None) -> Tensor:

@@ -264,7 +264,7 @@ class _FromNatural(torch.autograd.Function):
         by_mean, by_scale = gradients
         variance = scale.square()
         outer = torch.addcmul(by_mean * mean, by_scale, scale, value=0.5)
-        return by_mean * variance, -outer * variance
+        return by_mean * variance, outer.mul_(variance).neg_()
 
 
 def _full_product(

@@ -15,9 +15,9 @@ from mmvae_bary.likelihoods import Categorical
 if TYPE_CHECKING:
     from mmvae_bary import MultimodalVAE
 
-# Gaussians, one sample and one bound, as ours have them
+# What ours have: Gaussians, one sample, and of the product every modality's own bound besides
 SETTINGS: dict[str, dict[str, Any]] = {
-    "MVAE": {"use_subsampling": False, "warmup": 0},
+    "MVAE": {"use_subsampling": True, "k": 0, "warmup": 0},
     "MMVAE": {"K": 1, "prior_and_posterior_dist": "normal", "learn_prior": False},
     "MoPoE": {},
 }
