@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mmvae_bary.distributions import Gaussian
 
 HALVINGS = 30  # of a step of Newton's method that leads uphill
-FORCING = 1e-4  # residual of a Newton direction relative to the gradient
+FORCING, LOOSEST = 1e-4, 0.1  # residuals of a Newton direction relative to the gradient
 EXACT = 1e-12  # and of the system that an implicit gradient solves
 
 
@@ -51,7 +51,7 @@ def minimise(
     x = start.mean.new_zeros(*start.batch_shape, _width(start))
     for _ in range(max_iterations):
         problem = _linearise(value, x, dim)
-        step = -_solve(problem, problem.gradient.detach(), FORCING)
+        step = -_solve(problem, problem.gradient.detach())
         x, taken = _descend(value, x, step, dim)
         if not (taken > tolerance).any():  # a row of NaN stands still
             break
@@ -131,26 +131,28 @@ def _linearise(value: Callable[[Tensor], Tensor], x: Tensor, dim: int) -> _Probl
 def _preconditioner(
     multiply: Callable[[Tensor], Tensor], x: Tensor, dim: int
 ) -> Callable[[Tensor], Tensor]:
-    """Invert the Hessian's blocks of a dimension's mean and log-scale, and the diagonal beyond.
+    """Invert the Hessian's blocks of a dimension's mean and log-scale, and a mean beyond.
 
-    The blocks are read off two products with vectors of signs; so they are exact, and conjugate
+    They are read off products with vectors of signs; so the blocks are exact, and conjugate
     gradients done in one step, where a divergence adds up over dimensions.
     """
-    signs = torch.arange(1, dim + 1, device=x.device).square().mul(2.4).cos().sign().to(x)
-    zeros, ones = torch.zeros_like(x), torch.ones_like(x)
-    first, second = zeros.clone(), zeros.clone()
-    first[..., :dim], second[..., dim : 2 * dim] = signs, signs
-    by_mean, by_scale = multiply(first), multiply(second)
-    a = _positive(by_mean[..., :dim] * signs)
-    b = _positive(by_scale[..., dim : 2 * dim] * signs)
+    signs = torch.arange(1, x.shape[-1] + 1, device=x.device).square().mul(2.4).cos().sign().to(x)
+    place = torch.arange(x.shape[-1], device=x.device)
+
+    def probe(first: int, last: int) -> Tensor:
+        some = torch.where((place >= first) & (place < last), signs, 0.0)
+        return multiply(some.expand_as(x)) * signs
+
+    by_mean, by_scale = probe(0, dim), probe(dim, 2 * dim)
+    a, b = _positive(by_mean[..., :dim]), _positive(by_scale[..., dim : 2 * dim])
     bound = 0.9 * (a * b).sqrt()
-    c = (by_scale[..., :dim] * signs).clamp(min=-bound, max=bound)
+    mixed = by_scale[..., :dim] * signs[:dim] * signs[dim : 2 * dim]
+    c = mixed.clamp(min=-bound, max=bound)
     determinant = a * b - c.square()
-    rest = ones[..., 2 * dim :]
+    rest = x[..., 2 * dim :]
     if rest.shape[-1]:
-        beyond = zeros.clone()
-        beyond[..., 2 * dim :] = 1
-        rest = _positive(multiply(beyond)[..., 2 * dim :])
+        beyond = probe(2 * dim, x.shape[-1])[..., 2 * dim :]
+        rest = _positive(beyond.mean(-1, keepdim=True))
 
     def precondition(v: Tensor) -> Tensor:
         mean, scale = v[..., :dim], v[..., dim : 2 * dim]
@@ -167,15 +169,20 @@ def _positive(curvature: Tensor) -> Tensor:
     return size.maximum(1e-12 * largest)
 
 
-def _solve(problem: _Problem, right: Tensor, relative: float) -> Tensor:
+def _solve(problem: _Problem, right: Tensor, relative: float | None = None) -> Tensor:
     """Solve a batch of systems with the Hessian by preconditioned conjugate gradients.
 
-    Where the curvature is not positive, stop, or follow the preconditioned right-hand side.
+    To a residual relative to the right-hand side; if None, to the closer the smaller the step is
+    already, for a long one is not worth exactness. Where the curvature is not positive, stop, or
+    follow the preconditioned right-hand side.
     """
     residual, solution = right, torch.zeros_like(right)
     preconditioned = direction = problem.precondition(right)
     square = (residual * preconditioned).sum(-1, keepdim=True)
-    enough = relative**2 * square
+    if relative is None:
+        enough = square * square.sqrt().clamp(FORCING**2, LOOSEST**2)
+    else:
+        enough = square * relative**2
     active = square > 0
     for number in range(2 * right.shape[-1]):
         product = problem.multiply(direction)
