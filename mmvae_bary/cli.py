@@ -41,6 +41,7 @@ from mmvae_bary.callbacks import (
     ResultsCallback,
     SampleGridCallback,
 )
+from mmvae_bary.callbacks.base import run_folder
 from mmvae_bary.data import DigitsDataModule, MultimodalDataModule
 from mmvae_bary.model import MWBVAE, WBVAE, MoEVAE, MoPoEVAE, MultimodalVAE, PoEVAE
 from mmvae_bary.plans import BENCHMARKS, CONFIG_OPTIONS, PACKAGED, find_config
@@ -131,13 +132,14 @@ class MultimodalCLI(LightningCLI):
 
 def _refuse_another_run(trainer: Trainer) -> None:
     """Before loggers delete what stands in a folder that has a configuration already."""
-    folders = [logger.log_dir for logger in trainer.loggers if logger.log_dir is not None]
-    for folder in map(Path, folders or [trainer.default_root_dir]):
-        if trainer.is_global_zero and (folder / "config.yaml").is_file():
-            raise FileExistsError(
-                f"got {folder}, the folder of another run, expected a new one, as of "
-                "--trainer.logger CSVLogger --trainer.logger.save_dir runs"
-            )
+    folder = run_folder(trainer)
+    if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
+        return
+    if (folder / "config.yaml").is_file():
+        raise FileExistsError(
+            f"got {folder}, the folder of another run, expected a new one, as of "
+            "--trainer.logger CSVLogger --trainer.logger.save_dir runs"
+        )
 
 
 def _group(config: Namespace) -> None:

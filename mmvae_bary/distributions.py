@@ -168,16 +168,15 @@ def take(p: Gaussian, index: Tensor) -> Gaussian:
     Returns:
         Gaussians whose batch shape is the shape of ``index``.
     """
-    return map_parameters(lambda x: take_rows(x, index, len(p.batch_shape)), p)
 
+    def pick(tensor: Tensor) -> Tensor:
+        event = tensor.shape[len(p.batch_shape) :]
+        source = tensor.expand(*index.shape, p.batch_shape[-1], *event)
+        chosen = index.reshape(*index.shape, *[1] * (1 + len(event)))
+        chosen = chosen.expand(*index.shape, 1, *event)
+        return source.take_along_dim(chosen, index.ndim).squeeze(index.ndim)
 
-def take_rows(tensor: Tensor, index: Tensor, batch_ndim: int) -> Tensor:
-    """Take one of the rows along the last of ``batch_ndim`` dimensions; see :func:`take`."""
-    size, *event = tensor.shape[batch_ndim - 1 :]
-    source = tensor.expand(*index.shape, size, *event)
-    chosen = index.reshape(*index.shape, *[1] * (1 + len(event)))
-    chosen = chosen.expand(*index.shape, 1, *event)
-    return source.take_along_dim(chosen, index.ndim).squeeze(index.ndim)
+    return map_parameters(pick, p)
 
 
 def _lift(condition: Tensor, tensor: Tensor, p: Gaussian) -> Tensor:
@@ -195,8 +194,6 @@ class Mixture(Distribution):
     Args:
         components: Gaussians of batch shape ``(..., K)``.
         weights: Shape ``(..., K)``, non-negative, sum to one over the last dimension.
-        pick: From indices of shape ``(*sample_shape, ...)`` to those components, where that is
-            cheaper than to take them from all.
 
     Example:
         >>> components = diagonal_gaussian(torch.tensor([[-1.0], [1.0]]), torch.ones(2, 1))
@@ -209,15 +206,9 @@ class Mixture(Distribution):
     support = constraints.real_vector
     has_rsample = True
 
-    def __init__(
-        self,
-        components: Gaussian,
-        weights: Tensor,
-        pick: Callable[[Tensor], Gaussian] | None = None,
-    ) -> None:
+    def __init__(self, components: Gaussian, weights: Tensor) -> None:
         self.components = components
         self.weights = weights.expand(components.batch_shape)
-        self.pick = pick or (lambda index: take(components, index))
         shape = components.batch_shape[:-1]
         super().__init__(shape, components.event_shape, validate_args=False)
 
@@ -243,7 +234,7 @@ class Mixture(Distribution):
         cumulated = self.weights.detach().cumsum(-1)
         # kept below one, lest rounding choose a component past the last of positive weight
         level = position.reshape(*shape, 1).clamp(max=1 - 1e-6) * cumulated[..., -1:]
-        return self.pick((level >= cumulated[..., :-1]).sum(-1))
+        return take(self.components, (level >= cumulated[..., :-1]).sum(-1))
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw samples of shape ``(*sample_shape, *batch_shape, D)``.

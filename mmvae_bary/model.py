@@ -126,7 +126,6 @@ class MultimodalVAE(LightningModule):
         full = covariance == "full"
         heads = {name: CovarianceHead(latent_dim) for name in modalities} if full else {}
         self.covariance_heads = nn.ModuleDict(heads)
-        self.to(memory_format=torch.channels_last)  # in which convolutions are faster
         self.barycenter = self.default_barycenter() if barycenter is None else barycenter
         self.beta = beta
         self.warmup_steps = warmup_steps

@@ -171,7 +171,7 @@ def test_bad_log_likelihoods_are_refused(data: DigitsDataModule) -> None:
         LogLikelihoodCallback(proposal="prior")  # type: ignore[arg-type]
     judged, batch = model(), data.sample_batch(2)
     incomplete = Batch(batch.inputs, torch.ones(2, 3, dtype=torch.bool))
-    with pytest.raises(ValueError, match="grouped: got samples that lack modalities, expected wh"):
+    with pytest.raises(ValueError, match="grouped: got samples with a mask, expected none to la"):
         LogLikelihoodCallback(grouped=True).update(
             judged, incomplete, judged.encode_modalities(batch.inputs)
         )

@@ -529,6 +529,12 @@ def test_what_has_no_distance_is_left_out() -> None:
     one, many = torch.randn(1, 6), torch.randn(9, 6)
     metric.update(*(dict.fromkeys("ab", t) for t in (one, one[None], one)))
     assert metric.compute() == {}
+    metric = two_distances()
+    has = {"a": torch.arange(9) < 9, "b": torch.arange(9) < 1}
+    there = {"a": has["b"][None], "b": has["a"][None]}
+    real, generated, prior = (dict.fromkeys("ab", t) for t in (many, many[None], many))
+    metric.update(real, generated, prior, has, there)
+    assert set(metric.compute()) == {"frechet/prior->a"}  # of b there is one, real or made from
     classifier = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.Linear(4, 2))
     alone = FrechetDistance(["a"], {"a": ClassifierFeatures(classifier)})
     alone.update({"a": many}, {"a": many[None][:0]}, {"a": many + 1})

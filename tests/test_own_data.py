@@ -617,6 +617,13 @@ BAD: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         "protein: got 'n/a' in column 0, row 4, exp",
     ),
+    "an empty row of one-hot": (
+        lambda: loaded(
+            {"a": sparse.csr_array(np.diag([0.0, 1, 1, 1, 1, 1]))}, kinds={"a": "one-hot"}
+        ),
+        ValueError,
+        "a: got values from 0 to 0 in row 0, which are not of kind 'one-hot', expected one 1 amo",
+    ),
     "negative count": (
         lambda: loaded(negative(), kinds={"rna": "counts"}),
         ValueError,

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor
 from torch.distributions import Independent
 
 from mmvae_bary import (
-    Barycenter,
     Batch,
     GeometricBarycenter,
     Mixture,
@@ -32,12 +29,7 @@ from mmvae_bary.barycenters import (
     SizeWeights,
 )
 from mmvae_bary.barycenters.subsets import draw_subsets, membership
-from mmvae_bary.distributions import (
-    diagonal_gaussian,
-    diagonal_parameters,
-    parameters,
-    select,
-)
+from mmvae_bary.distributions import diagonal_gaussian, diagonal_parameters, select
 from mmvae_bary.divergences import kl_convexity_bound, wasserstein
 from mmvae_bary.likelihoods import Normal
 from mmvae_bary.networks import MLPDecoder, MLPEncoder
@@ -57,27 +49,6 @@ def test_fixed_weights_are_weights_asked_for() -> None:
         expected = WassersteinBarycenter()(experts, weights)
         torch.testing.assert_close(q.mean, expected.mean)
         torch.testing.assert_close(q.stddev, expected.stddev)
-
-
-@pytest.mark.parametrize("inner", [ProductOfExperts("full_set"), WassersteinBarycenter()])
-@pytest.mark.parametrize("settings", [{}, {"max_subsets": 4}, {"prior_weight": 1.0}], ids=str)
-def test_a_draw_is_one_of_its_component(inner: Barycenter, settings: dict[str, Any]) -> None:
-    """With its gradient, though only the subset that it is of is fused for it."""
-    leaves = [x.requires_grad_() for x in parameters(random_experts(7, M))]
-    experts = diagonal_gaussian(*leaves)
-    weights = torch.tensor([[1.0, 1, 1]] * 6 + [[0, 1, 1]])
-    torch.manual_seed(1)
-    fused = SubsetMixture(inner, **settings)(experts, weights)
-    assert isinstance(fused, Mixture)
-    for sample_shape in ((), (3,)):
-        found = []
-        for mixture in (fused, Mixture(fused.components, fused.weights)):
-            torch.manual_seed(2)
-            draw = mixture.rsample(sample_shape)
-            gradients = torch.autograd.grad(draw.square().sum(), leaves, retain_graph=True)
-            found.append((draw, *gradients))
-        for one, other in zip(*found, strict=True):
-            torch.testing.assert_close(one, other)
 
 
 def test_a_weighted_product_counts_as_many_experts_as_before() -> None:

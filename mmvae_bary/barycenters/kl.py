@@ -21,8 +21,6 @@ from mmvae_bary.divergences import jeffreys, kl, reverse_kl
 from mmvae_bary.matrices import cholesky, cholesky_of_inverse, symmetric_sqrt, symmetrize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from mmvae_bary.distributions import Gaussian
@@ -197,14 +195,10 @@ class JeffreysBarycenter(Barycenter):
         return full_gaussian(mean, cholesky(symmetrize(unit @ root(w) @ unit.mT)))
 
 
-def mixture(
-    components: Gaussian,
-    weights: Tensor,
-    pick: Callable[[Tensor], Gaussian] | None = None,
-) -> Mixture:
+def mixture(components: Gaussian, weights: Tensor) -> Mixture:
     """The mixture of components of batch shape ``(..., K)``, weights scaled to sum to one."""
     shape = torch.broadcast_shapes(components.batch_shape, weights.shape)
-    return Mixture(components.expand(shape), normalized(weights), pick)
+    return Mixture(components.expand(shape), normalized(weights))
 
 
 def moment_match(experts: Gaussian, weights: Tensor) -> Gaussian:

@@ -17,7 +17,6 @@ from mmvae_bary.distributions import (
     Mixture,
     append_standard,
     as_double,
-    take_rows,
     unsqueeze_batch,
 )
 from mmvae_bary.divergences import kl
@@ -237,31 +236,19 @@ class SubsetMixture(Barycenter):
             shape = torch.broadcast_shapes(weights.shape, experts.batch_shape)
             weights = weights.expand(shape)
         members, available = self._subsets(weights)
-        subsets = members * weights.unsqueeze(-2)  # (..., K, M)
-        components = self._inner(unsqueeze_batch(experts), subsets)
+        components = self.inner.fuse(unsqueeze_batch(experts), members * weights.unsqueeze(-2))
+        if isinstance(components, Mixture):
+            raise TypeError(f"got {type(self.inner).__name__} as inner, which returned a mixture")
         if self.prior_weight:
             components = append_standard(components)
             share = self.prior_weight * self._unit(weights > 0, available)
             available = torch.cat([available, share], -1)
-            return mixture(components, available)
-
-        def pick(index: Tensor) -> Gaussian:
-            # else the gradient of one subset's draw would pass through all of them
-            rows = subsets.expand(*components.batch_shape, -1)
-            return self._inner(experts, take_rows(rows, index, rows.ndim - 1))
-
-        return mixture(components, available, pick)
+        return mixture(components, available)
 
     def conditional(self, experts: Gaussian, weights: Tensor | None = None) -> Posterior:
         if self.conditional_is_component:
             return self.inner(experts, weights)
         return self(experts, weights)
-
-    def _inner(self, experts: Gaussian, weights: Tensor) -> Gaussian:
-        fused = self.inner.fuse(experts, weights)
-        if isinstance(fused, Mixture):
-            raise TypeError(f"got {type(self.inner).__name__} as inner, which returned a mixture")
-        return fused
 
     def _subsets(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """The subsets, ``(..., K, M)``, and their weights, ``(..., K)``."""

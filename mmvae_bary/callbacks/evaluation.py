@@ -284,7 +284,7 @@ class LogLikelihoodCallback(MetricCallback):
 
     def update(self, model: MultimodalVAE, batch: Batch, encoding: Encoding) -> None:
         if self.grouped and batch.present is not None:  # it mixes items
-            raise ValueError("grouped: got samples that lack modalities, expected whole ones")
+            raise ValueError("grouped: got samples with a mask, expected none to lack a modality")
         weights = model.log_weights(
             batch.inputs, encoding, self.num_samples, one_component=self.one_component
         )

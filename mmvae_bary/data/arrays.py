@@ -220,6 +220,7 @@ class ArrayDataModule(MultimodalDataModule):
         self.classes: list[Any] = []
         self.columns: dict[str, list[str]] = {}
         self.restored = False
+        self.taught_later = False
 
     # ---- what the training samples taught
 
@@ -284,9 +285,10 @@ class ArrayDataModule(MultimodalDataModule):
 
     def setup(self, stage: str) -> None:
         """Read the tables once; the splits share what is moved to the device that trains."""
-        # a prediction gets them from a checkpoint, only after this
-        self.taught_later = stage == "predict" and self.trainer is not None
-        if not self.datasets:
+        predicts = stage == "predict"
+        if not self.datasets or (self.taught_later and not predicts):
+            # a prediction gets what training taught from a checkpoint, only after this
+            self.taught_later = predicts and self.trainer is not None
             self.datasets = self.load()
         stored = self.datasets["all"].to(self.device)
         assert isinstance(stored, ArrayTuples)
@@ -318,7 +320,7 @@ class ArrayDataModule(MultimodalDataModule):
         }
         rows = self._split(aligned.present)
         labels = self._labels(aligned, rows["train"])
-        if self._teaches:
+        if len(rows["train"]):
             self.batch_size = min(self.batch_size, len(rows["train"]))
         inputs = {name: self._scaled(name, aligned, rows["train"]) for name in self.tables}
         self._say(aligned)

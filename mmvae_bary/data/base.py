@@ -257,7 +257,7 @@ class MultimodalDataModule(LightningDataModule, ABC):
     def modalities(self) -> tuple[str, ...]:
         """The names of the modalities; after :meth:`setup`."""
         first = torch.zeros(1, dtype=torch.long, device=self.device)
-        return tuple(self.datasets["train"][first].inputs)
+        return tuple(next(iter(self.datasets.values()))[first].inputs)
 
     @property
     def device(self) -> torch.device:
@@ -266,7 +266,7 @@ class MultimodalDataModule(LightningDataModule, ABC):
 
     def train_dataloader(self) -> BatchLoader:
         """Shuffled training batches, the incomplete last one dropped."""
-        dataset = self.datasets["train"]
+        dataset = self._split_of("train")
         index = torch.arange(len(dataset), device=self.device)
         if self.missing:
             seed = derive_seed(self.seed, run_seed())
@@ -297,7 +297,7 @@ class MultimodalDataModule(LightningDataModule, ABC):
 
     def probe_dataloader(self, num_rows: int | None, seed: int) -> BatchLoader:
         """Training tuples to fit a probe on, drawn without replacement, alike in all processes."""
-        size = len(self.datasets["train"])
+        size = len(self._split_of("train"))
         if num_rows is not None and num_rows > size:
             raise ValueError(
                 f"got num_rows={num_rows} for the linear probe, expected at most the {size} "
@@ -344,10 +344,13 @@ class MultimodalDataModule(LightningDataModule, ABC):
         chosen = [first[number] for number in sorted(first)][:size]
         return dataset[torch.tensor(chosen, device=self.device)]
 
+    def _split_of(self, name: str) -> TupleDataset:
+        if name not in self.datasets:
+            raise ValueError(f"got no {name} samples, expected some")
+        return self.datasets[name]
+
     def _ordered(self, split: str) -> BatchLoader:
-        if split not in self.datasets:
-            raise ValueError(f"got no {split} samples, expected some to judge the model on")
-        dataset = self.datasets[split]
+        dataset = self._split_of(split)
         index = torch.arange(len(dataset), device=self.device)
         return self._loader(dataset, index, split, self.eval_batch_size)
 

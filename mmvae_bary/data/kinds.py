@@ -100,7 +100,7 @@ def kind_of(
     kind = KINDS[asked]
     if not kind.holds(known):
         row = np.flatnonzero(there)[[_first_wrong(kind, known)]]
-        wrong = _stored(values[row])
+        wrong = values[row].toarray() if sparse.issparse(values) else values[row]
         raise ValueError(
             f"{name}: got values from {wrong.min():g} to {wrong.max():g} in "
             f"{named(row, samples)}, which are not of kind {asked!r}, expected {kind.expected}"

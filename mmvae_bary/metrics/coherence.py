@@ -137,7 +137,7 @@ class CrossModalCoherence(Metric):
             found = is_right(logits.unflatten(0, samples.shape[:3]), label)
             hits.append(found.sum(0))
         directions = torch.cat(hits)  # (R, B), each from 0 to S
-        counted = self._sums(directions).new_ones(len(self.groups), len(label))
+        counted = directions.new_ones(len(self.groups), len(label))
         if there is not None:
             absent = ~torch.cat([there[name] for name in self.modalities])
             counted = (self._sums(absent.to(counted)) == 0).to(counted)
@@ -163,11 +163,11 @@ class CrossModalCoherence(Metric):
         error = (variance.clamp(min=0) / (total - 1)).sqrt()
         by_class = self.correct / (self.items * size.unsqueeze(-1))
         result = {}
-        for place, key in enumerate(self.groups):
-            if not total[place]:
+        for place, (key, count) in enumerate(zip(self.groups, total.tolist(), strict=True)):
+            if not count:
                 continue
             result[key] = share[place]
-            if total[place] > 1:
+            if count > 1:
                 result[f"{key}/standard_error"] = error[place]
             if self.num_classes:
                 known = {f"{key}/class_{c}": x for c, x in enumerate(by_class[place].unbind())}

@@ -275,7 +275,7 @@ def _those(values: Tensor, there: Tensor | None) -> Tensor:
 def _distance(measure: Any) -> Tensor | None:
     """The distance, NaN where features are, None where one sample has no covariance."""
     with measure.sync_context():  # first, so that all processes decide alike
-        if measure.real_features_num_samples < 2:
+        if min(measure.real_features_num_samples, measure.fake_features_num_samples) < 2:
             return None
         moments = (measure.real_features_cov_sum, measure.fake_features_cov_sum)
         if not all(bool(x.isfinite().all()) for x in moments):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
 from torch import nn
 
 from mmvae_bary.networks.mnist_svhn_text import SYMBOLS, Transpose
@@ -32,6 +33,7 @@ class CelebAImageEncoder(nn.Sequential):
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__(*_image_trunk(), nn.Linear(640, 2 * latent_dim))
+        self.to(memory_format=torch.channels_last)  # in which convolutions are faster
 
 
 class CelebAImageDecoder(nn.Sequential):
@@ -52,6 +54,7 @@ class CelebAImageDecoder(nn.Sequential):
             *blocks,
             nn.ConvTranspose2d(128, 3, 3, stride=2, padding=1, output_padding=1),
         )
+        self.to(memory_format=torch.channels_last)  # in which convolutions are faster
 
 
 class CelebAImageClassifier(nn.Sequential):
@@ -59,6 +62,7 @@ class CelebAImageClassifier(nn.Sequential):
 
     def __init__(self) -> None:
         super().__init__(*_image_trunk(), nn.Dropout(0.5), nn.Linear(640, NUM_ATTRIBUTES))
+        self.to(memory_format=torch.channels_last)  # in which convolutions are faster
 
 
 class CelebATextEncoder(nn.Sequential):

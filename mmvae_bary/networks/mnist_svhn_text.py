@@ -5,6 +5,7 @@ A text is ``(B, 8, 71)``, one-hot; decoders and classifiers return logits.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from mmvae_bary.networks.residual import HALVE, TO_ONE, residual_1d
@@ -87,6 +88,7 @@ class SVHNEncoder(nn.Sequential):
             nn.Flatten(),
             nn.Linear(128, 2 * latent_dim),
         )
+        self.to(memory_format=torch.channels_last)  # in which convolutions are faster
 
 
 class SVHNDecoder(nn.Sequential):
@@ -109,6 +111,7 @@ class SVHNDecoder(nn.Sequential):
             nn.ReLU(),
             nn.ConvTranspose2d(32, 3, 4, stride=2, padding=1),
         )
+        self.to(memory_format=torch.channels_last)  # in which convolutions are faster
 
 
 class SVHNClassifier(nn.Sequential):
