@@ -19,12 +19,11 @@ Draws ``breast_cancer.png``. Data: Cancer Genome Atlas Network, Nature 2012, as 
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from lightning.pytorch import Trainer, seed_everything
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -151,5 +150,9 @@ def main(path: Path, epochs: int = 100, folds: int = 5) -> dict[str, list[float]
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("file", type=Path)
+    options = parser.parse_args()
     torch.set_num_threads(1)  # small matrices: more threads would only wait for each other
-    main(Path(sys.argv[1]))
+    main(options.file)

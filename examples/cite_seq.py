@@ -15,12 +15,11 @@ Draws ``cite_seq.png``. Data: Mimitou et al., Nature Methods 2019 (GEO GSE126310
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from lightning.pytorch import Trainer, seed_everything
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -121,5 +120,9 @@ def draw(found: dict[str, list[Floats]], names: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("file", type=Path)
+    options = parser.parse_args()
     torch.set_num_threads(1)  # small matrices: more threads would only wait for each other
-    main(Path(sys.argv[1]))
+    main(options.file)

@@ -18,8 +18,8 @@ Draws ``spoken_digits.png``: what is written, from what was said.
 
 from __future__ import annotations
 
+import argparse
 import io
-import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -135,4 +135,9 @@ def main(sounds: Path, digits: Path, epochs: int = 40) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("recordings", type=Path)
+    parser.add_argument("mnist", type=Path)
+    options = parser.parse_args()
+    main(options.recordings, options.mnist)
