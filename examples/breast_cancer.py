@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from lightning.pytorch import Trainer, seed_everything
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from lightning.pytorch import Trainer, seed_everything
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
