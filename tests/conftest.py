@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ _settings: dict[str, Any] = {"deadline": None, "phases": [Phase.generate]}
 hypothesis.settings.register_profile("ci", max_examples=25, derandomize=True, **_settings)
 hypothesis.settings.register_profile("nightly", max_examples=1000, **_settings)
 hypothesis.settings.load_profile("ci")
+
+# MultiVae, which it imports, is only there to be compared with
+collect_ignore = [] if find_spec("multivae") else ["benchmarks/peer.py"]
 
 
 def barycenter_names() -> set[str]:
