@@ -120,7 +120,7 @@ class MultimodalCLI(LightningCLI):
             self.config["test"].verbose = False
         if self.subcommand == "predict":  # written to a file as they come
             if path is None:
-                raise ValueError("ckpt_path: got none to predict with, expected a checkpoint file")
+                raise ValueError("got nothing to predict with, expected --ckpt_path FILE")
             self.config["predict"].return_predictions = False
         _group(self.config[self.subcommand])
 
@@ -137,8 +137,8 @@ def _refuse_another_run(trainer: Trainer) -> None:
         return
     if (folder / "config.yaml").is_file():
         raise FileExistsError(
-            f"got {folder}, the folder of another run, expected a new one, as of "
-            "--trainer.logger CSVLogger --trainer.logger.save_dir runs"
+            f"got {folder}, the folder of another run, expected a new one: leave the logger as it "
+            "was, or say --trainer.logger CSVLogger --trainer.logger.save_dir runs"
         )
 
 

@@ -139,7 +139,7 @@ def kl_to_standard(q: Gaussian) -> Tensor:
         \mathrm{KL}(q \| \mathcal{N}(0, I))
         = \tfrac12 \sum_d \sigma_d^2 + \mu_d^2 - 1 - \log \sigma_d^2
 
-    The same as :func:`kl`, but of diagonal Gaussians in a quarter of the time, forward and backward.
+    The same as :func:`kl`, but of diagonal Gaussians in a quarter of the time.
 
     Returns:
         Nats, of the batch shape.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 from mmvae_bary import (
     MWBVAE,
+    ArrayDataModule,
     Batch,
     CoherenceCallback,
     DigitsDataModule,
@@ -17,6 +19,7 @@ from mmvae_bary import (
     LogLikelihoodCallback,
     MoEVAE,
     QualityCallback,
+    default_modalities,
 )
 from mmvae_bary.data.missing import Masked
 from mmvae_bary.likelihoods import Categorical, Laplace
@@ -191,3 +194,10 @@ def test_batches_without_a_data_module_are_refused(data: DigitsDataModule) -> No
         trainer(LinearProbeCallback()).test(model(), dataloaders=data.test_dataloader())
     with pytest.raises(ValueError, match="got representation='mode', expected one of"):
         LinearProbeCallback(representation="mode")  # type: ignore[arg-type]
+
+
+def test_classifiers_take_labels(tmp_path: Path) -> None:
+    data = ArrayDataModule({name: torch.rand(60, 4) for name in "ab"}, cache=str(tmp_path))
+    judge = CoherenceCallback({name: MLPClassifier((4,), 2) for name in "ab"}, max_steps=1)
+    with pytest.raises(ValueError, match="classifiers: got data without labels, expected a label"):
+        trainer(judge).test(MWBVAE(default_modalities(data), 2), datamodule=data)

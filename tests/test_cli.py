@@ -288,7 +288,7 @@ def test_benchmarks_from_real_raw_files(benchmark: str, real_data: Path) -> None
 
 def test_validate_and_predict(cache: str) -> None:
     cli.main(["validate", "--config=digits.yaml", *short(cache)])
-    with pytest.raises(SystemExit, match="ckpt_path: got none to predict with, expected a check"):
+    with pytest.raises(SystemExit, match="got nothing to predict with, expected --ckpt_path FILE"):
         cli.main(["predict", "--config=digits.yaml", *short(cache)])
     cli.main(["fit", "--config=digits.yaml", *short(cache)])
     (checkpoint,) = Path("runs/digits").glob("*/checkpoints/last.ckpt")

@@ -309,6 +309,8 @@ class LogLikelihoodCallback(MetricCallback):
 class QualityCallback(MetricCallback):
     """Fréchet distances of what is generated, and errors of what is reconstructed, in the test.
 
+    It stands beside a :class:`CoherenceCallback`, whose classifiers' features it takes.
+
     Fréchet distances from the test set for every direction, and from the prior, in the features
     of the classifiers that judge coherence; mean squared error, peak signal-to-noise ratio and
     structural similarity of each modality reconstructed from itself and from all, text left out.

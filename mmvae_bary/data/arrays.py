@@ -343,7 +343,10 @@ class ArrayDataModule(MultimodalDataModule):
         return self._ordered("all")
 
     def sample_batch(self, size: int) -> Batch:
-        """Test samples as of any benchmark, of those that lack nothing where there are some."""
+        """One test sample of each class, of those that lack nothing where there are some.
+
+        At most ``size`` of them, and without classes the first ones.
+        """
         test = self.datasets.get("test")
         if isinstance(test, ArrayTuples) and test.present is not None:
             complete = test.rows[test.present[test.rows].all(1)]

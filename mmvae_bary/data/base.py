@@ -301,7 +301,7 @@ class MultimodalDataModule(LightningDataModule, ABC):
         if num_rows is not None and num_rows > size:
             raise ValueError(
                 f"got num_rows={num_rows} for the linear probe, expected at most the {size} "
-                "training tuples, or None for all of them"
+                "training tuples, or None (null in YAML) for all of them"
             )
         generator = torch.Generator().manual_seed(seed)
         rows = torch.randperm(size, generator=generator)[:num_rows].to(self.device)

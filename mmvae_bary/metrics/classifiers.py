@@ -158,7 +158,8 @@ class ModalityClassifiers:
 
 def _labelled(batch: Batch, name: str) -> tuple[Tensor, Tensor]:
     """The samples of a modality that are there, and their labels."""
-    assert batch.label is not None
+    if batch.label is None:
+        raise ValueError("classifiers: got data without labels, expected a label for each sample")
     if batch.present is None:
         return batch.inputs[name], batch.label
     there = batch.present[:, list(batch.inputs).index(name)]
