@@ -393,7 +393,7 @@ def test_one_item_has_no_standard_error() -> None:
 
 def test_only_what_is_there_counts() -> None:
     """A figure with items that lack modalities is that of the items that have them."""
-    sources = {"a": (["b", "a+b"]), "b": (["a", "a+b"])}
+    sources = {"a": ["b", "a+b"], "b": ["a", "a+b"]}
     has = {"a": torch.rand(90) < 0.6, "b": torch.rand(90) < 0.6}
     has["a+b"] = has["a"] & has["b"]
     there = {name: torch.stack([has[s] for s in of]) for name, of in sources.items()}
