@@ -10,6 +10,7 @@ import numpy as np
 
 from mmvae_bary.data.alignment import places_of
 from mmvae_bary.data.arrays import ArrayDataModule
+from mmvae_bary.data.reading import package
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,7 +63,9 @@ class MuDataModule(ArrayDataModule):
         cache: str = "data",
         drop_incomplete: bool = False,
     ) -> None:
-        self.mudata = _read(mudata) if isinstance(mudata, (str, Path)) else mudata
+        if isinstance(mudata, (str, Path)):
+            mudata = package("MuDataModule", "mudata", "omics").read_h5mu(mudata)
+        self.mudata = mudata
         known = list(self.mudata.mod)
         names = known if modalities is None else list(modalities)
         if unknown := [name for name in [*names, *(layers or {})] if name not in known]:
@@ -114,16 +117,6 @@ class MuDataModule(ArrayDataModule):
                 f"{what}: got {name!r}, expected a column of obs, which has {list(obs.columns)}"
             )
         return obs[[name]].rename_axis(CELL)
-
-
-def _read(path: str | Path) -> Any:
-    try:
-        import mudata
-    except ImportError:
-        raise ImportError(
-            "MuDataModule: got no mudata, expected pip install 'mmvae-bary[omics]'"
-        ) from None
-    return mudata.read_h5mu(path)
 
 
 def _matrix(modality: Any, name: str, layer: str | None) -> Any:

@@ -207,10 +207,10 @@ def _read_file(name: str, path: str) -> Any:
     readers: Mapping[str, Any] = {
         ".npy": lambda: np.load(file),
         ".npz": lambda: _read_npz(name, file, member),
-        ".csv": lambda: _module(name, "pandas", "tables").read_csv(file),
-        ".tsv": lambda: _module(name, "pandas", "tables").read_csv(file, sep="\t"),
-        ".parquet": lambda: _module(name, "pandas", "tables").read_parquet(file),
-        ".h5ad": lambda: _module(name, "anndata", "omics").read_h5ad(file),
+        ".csv": lambda: package(name, "pandas", "tables").read_csv(file),
+        ".tsv": lambda: package(name, "pandas", "tables").read_csv(file, sep="\t"),
+        ".parquet": lambda: package(name, "pandas", "tables").read_parquet(file),
+        ".h5ad": lambda: package(name, "anndata", "omics").read_h5ad(file),
     }
     if suffix not in readers:
         raise ValueError(f"{name}: got a {suffix!r} file, expected one of {list(readers)}")
@@ -232,7 +232,12 @@ def _read_npz(name: str, file: str, member: str) -> Any:
         return archive[member]
 
 
-def _module(name: str, module: str, extra: str) -> Any:
+def package(name: str, module: str, extra: str) -> Any:
+    """A package that a kind of file takes, which comes with an extra of this one.
+
+    Raises:
+        ImportError: If it is not installed.
+    """
     try:
         return import_module(module)
     except ImportError:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch
 from torch import nn
 
+from mmvae_bary.networks.convolutional import Convolutional
 from mmvae_bary.networks.mnist_svhn_text import SYMBOLS, Transpose
 from mmvae_bary.networks.residual import (
     FROM_ONE,
@@ -24,7 +24,7 @@ from mmvae_bary.networks.residual import (
 NUM_ATTRIBUTES = 40
 
 
-class CelebAImageEncoder(nn.Sequential):
+class CelebAImageEncoder(Convolutional):
     """A convolution and four residual blocks, to ``(B, 2 * latent_dim)``.
 
     Args:
@@ -33,10 +33,9 @@ class CelebAImageEncoder(nn.Sequential):
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__(*_image_trunk(), nn.Linear(640, 2 * latent_dim))
-        self.to(memory_format=torch.channels_last)  # in which convolutions are faster
 
 
-class CelebAImageDecoder(nn.Sequential):
+class CelebAImageDecoder(Convolutional):
     """Four transposed residual blocks and a transposed convolution, to ``(N, 3, 64, 64)``.
 
     Args:
@@ -54,15 +53,13 @@ class CelebAImageDecoder(nn.Sequential):
             *blocks,
             nn.ConvTranspose2d(128, 3, 3, stride=2, padding=1, output_padding=1),
         )
-        self.to(memory_format=torch.channels_last)  # in which convolutions are faster
 
 
-class CelebAImageClassifier(nn.Sequential):
+class CelebAImageClassifier(Convolutional):
     """The encoder's trunk, to the logits of the 40 attributes, ``(B, 40)``."""
 
     def __init__(self) -> None:
         super().__init__(*_image_trunk(), nn.Dropout(0.5), nn.Linear(640, NUM_ATTRIBUTES))
-        self.to(memory_format=torch.channels_last)  # in which convolutions are faster
 
 
 class CelebATextEncoder(nn.Sequential):

@@ -5,9 +5,9 @@ A text is ``(B, 8, 71)``, one-hot; decoders and classifiers return logits.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
+from mmvae_bary.networks.convolutional import Convolutional
 from mmvae_bary.networks.residual import HALVE, TO_ONE, residual_1d
 
 SYMBOLS = 71
@@ -68,7 +68,7 @@ class MNISTClassifier(nn.Sequential):
         )
 
 
-class SVHNEncoder(nn.Sequential):
+class SVHNEncoder(Convolutional):
     """Four convolutions from ``(B, 3, 32, 32)`` to ``(B, 2 * latent_dim)``.
 
     Args:
@@ -88,10 +88,9 @@ class SVHNEncoder(nn.Sequential):
             nn.Flatten(),
             nn.Linear(128, 2 * latent_dim),
         )
-        self.to(memory_format=torch.channels_last)  # in which convolutions are faster
 
 
-class SVHNDecoder(nn.Sequential):
+class SVHNDecoder(Convolutional):
     """Four transposed convolutions from ``(N, latent_dim)`` to ``(N, 3, 32, 32)``.
 
     Args:
@@ -111,7 +110,6 @@ class SVHNDecoder(nn.Sequential):
             nn.ReLU(),
             nn.ConvTranspose2d(32, 3, 4, stride=2, padding=1),
         )
-        self.to(memory_format=torch.channels_last)  # in which convolutions are faster
 
 
 class SVHNClassifier(nn.Sequential):

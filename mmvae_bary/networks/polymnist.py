@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
+from mmvae_bary.networks.convolutional import Convolutional
 
-class PolyMNISTEncoder(nn.Sequential):
+
+class PolyMNISTEncoder(Convolutional):
     """Three convolutions from ``(B, 3, 28, 28)`` to ``(B, 2 * latent_dim)``.
 
     Args:
@@ -26,10 +27,9 @@ class PolyMNISTEncoder(nn.Sequential):
             nn.ReLU(),
             nn.Linear(latent_dim, 2 * latent_dim),
         )
-        self.to(memory_format=torch.channels_last)  # in which convolutions are faster
 
 
-class PolyMNISTDecoder(nn.Sequential):
+class PolyMNISTDecoder(Convolutional):
     """Three transposed convolutions from ``(N, latent_dim)`` to ``(N, 3, 28, 28)``.
 
     Args:
@@ -47,7 +47,6 @@ class PolyMNISTDecoder(nn.Sequential):
             nn.ReLU(),
             nn.ConvTranspose2d(32, 3, 3, stride=2, padding=1, output_padding=1),
         )
-        self.to(memory_format=torch.channels_last)  # in which convolutions are faster
 
 
 class PolyMNISTClassifier(nn.Sequential):
