@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import Tensor
 
 from mmvae_bary.barycenters import (
     AlphaBarycenter,
@@ -32,6 +31,7 @@ from mmvae_bary.barycenters import (
 )
 from mmvae_bary.distributions import Gaussian, diagonal_gaussian, full_gaussian, parameters
 from mmvae_bary.divergences import jeffreys
+from tests.benchmarks.timing import now
 
 BATCH = 256
 SLOW = 0.5  # seconds, from which on one run is timed
@@ -85,19 +85,13 @@ def _once(barycenter: Barycenter, experts: Gaussian) -> tuple[float, float]:
     leaves, times = parameters(experts), []
     for leaf in leaves:
         leaf.grad = None
-    times.append(_now(leaves[0]))
+    times.append(now(leaves[0].device))
     q = barycenter(experts)
     loss = q.rsample().sum() + q.mean.sum() + q.variance.sum()
-    times.append(_now(leaves[0]))
+    times.append(now(leaves[0].device))
     loss.backward()
-    times.append(_now(leaves[0]))
+    times.append(now(leaves[0].device))
     return times[1] - times[0], times[2] - times[1]
-
-
-def _now(tensor: Tensor) -> float:
-    if tensor.is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def table(members: Sequence[str], device: str) -> Iterator[str]:

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import argparse
 import copy
-import importlib.util
 import logging
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -42,10 +41,14 @@ from mmvae_bary.networks import (
     PolyMNISTDecoder,
     PolyMNISTEncoder,
 )
+from tests.benchmarks.timing import Task, in_turn
+
+PEER = find_spec("multivae") is not None
+if PEER:
+    from tests.benchmarks.peer import like
 
 THEIRS = "MultiVae"
 METHODS = {"MVAE": PoEVAE, "MMVAE": MoEVAE, "MoPoE": MoPoEVAE}  # their names to our classes
-Task = Callable[[], object]
 
 
 class Setting(NamedTuple):
@@ -90,37 +93,10 @@ SETTINGS = {
 }
 
 
-class Bench(NamedTuple):
-    """How to time.
-
-    Attributes:
-        device: Of tensors and models.
-        rounds: Times that each task has its turn, after one that does not count.
-    """
-
-    device: torch.device
-    rounds: int
-
-    def times(self, tasks: Mapping[str, Task]) -> dict[str, list[float]]:
-        """Seconds of each task, all having their turn in each round."""
-        found: dict[str, list[float]] = {name: [] for name in tasks}
-        for _ in range(self.rounds + 1):
-            for name, task in tasks.items():
-                self.wait()
-                start = time.perf_counter()
-                task()
-                self.wait()
-                found[name].append(time.perf_counter() - start)
-        return {name: seconds[1:] for name, seconds in found.items()}
-
-    def wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    def precision(self, name: str) -> AbstractContextManager[Any]:
-        if name == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+def precise(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
 
 
 def stepping(model: nn.Module, loss: Callable[[], Tensor]) -> Task:
@@ -146,51 +122,40 @@ def floor_loss(model: MultimodalVAE, inputs: Mapping[str, Tensor]) -> Tensor:
     return -torch.stack(terms).sum()
 
 
-def steps(bench: Bench, setting: Setting, method: str) -> dict[str, Task]:
+def steps(device: torch.device, setting: Setting, method: str) -> dict[str, Task]:
     """A training step by each of us, and of the networks alone."""
-    inputs = {k: x.to(bench.device) for k, x in setting.tensors(setting.batch_size).items()}
+    inputs = {k: x.to(device) for k, x in setting.tensors(setting.batch_size).items()}
     batch = Batch(inputs)
 
-    def ours(precision: str) -> Task:
-        model = setting.model(METHODS[method]).to(bench.device)
+    def training(precision: str, loss_of: Callable[[MultimodalVAE], Tensor]) -> Task:
+        model = setting.model(METHODS[method]).to(device)
 
         def loss() -> Tensor:
-            with bench.precision(precision):
-                return model.elbo(batch, model.encode_batch(batch)).loss
-
-        return stepping(model, loss)
-
-    def floor(precision: str) -> Task:
-        model = setting.model(METHODS[method]).to(bench.device)
-
-        def loss() -> Tensor:
-            with bench.precision(precision):
-                return floor_loss(model, inputs)
+            with precise(precision, device):
+                return loss_of(model)
 
         return stepping(model, loss)
 
     tasks: dict[str, Task] = {}
-    if importlib.util.find_spec("multivae"):
+    if PEER:
         from multivae.data.datasets import DatasetOutput
 
-        from tests.benchmarks.peer import like
-
-        theirs = like(setting.model(METHODS[method]), method).to(bench.device).train()
+        theirs = like(setting.model(METHODS[method]), method).to(device).train()
         given = DatasetOutput(data=inputs)
         tasks[THEIRS] = stepping(theirs, lambda: theirs(given, epoch=1, batch_ratio=0).loss)
     for precision in ("float32", "bf16"):
-        tasks[precision] = ours(precision)
-        tasks[f"floor {precision}"] = floor(precision)
+        tasks[precision] = training(precision, lambda m: m.elbo(batch, m.encode_batch(batch)).loss)
+        tasks[f"floor {precision}"] = training(precision, lambda m: floor_loss(m, inputs))
     return tasks
 
 
-def epochs(bench: Bench, setting: Setting) -> dict[str, Task]:
+def epochs(device: torch.device, setting: Setting) -> dict[str, Task]:
     """An epoch of MoPoE as users run it, loader and trainer included, and as many floor steps."""
     tensors = setting.tensors(setting.steps * setting.batch_size)
 
     def ours(precision: str) -> None:
         trainer = Trainer(
-            max_epochs=1, accelerator=bench.device.type, devices=1, logger=False,
+            max_epochs=1, accelerator=device.type, devices=1, logger=False,
             precision="bf16-mixed" if precision == "bf16" else "32-true",
             enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
@@ -203,13 +168,11 @@ def epochs(bench: Bench, setting: Setting) -> dict[str, Task]:
         from multivae.data.datasets import MultimodalBaseDataset
         from multivae.trainers import BaseTrainer, BaseTrainerConfig
 
-        from tests.benchmarks.peer import like
-
         with tempfile.TemporaryDirectory() as folder:
             config = BaseTrainerConfig(
                 output_dir=folder, num_epochs=1, learning_rate=1e-3,
                 per_device_train_batch_size=setting.batch_size,
-                no_cuda=bench.device.type != "cuda",
+                no_cuda=device.type != "cuda",
             )  # fmt: skip
             model = like(setting.model(MoPoEVAE), "MoPoE")
             BaseTrainer(model, MultimodalBaseDataset(tensors), None, config).train()
@@ -218,7 +181,7 @@ def epochs(bench: Bench, setting: Setting) -> dict[str, Task]:
         for _ in range(setting.steps):
             step()
 
-    single = steps(bench, setting, "MoPoE")
+    single = steps(device, setting, "MoPoE")
     tasks: dict[str, Task] = {THEIRS: theirs} if THEIRS in single else {}
     for precision in ("float32", "bf16"):
         tasks[precision] = partial(ours, precision)
@@ -226,34 +189,32 @@ def epochs(bench: Bench, setting: Setting) -> dict[str, Task]:
     return tasks
 
 
-def coherences(bench: Bench) -> dict[str, Task]:
+def coherences(device: torch.device) -> dict[str, Task]:
     """Coherence of 1,024 items, batches of 512, from every subset and from the prior."""
     setting, size = SETTINGS["PolyMNIST"], 1024
     tensors, label = setting.tensors(size), torch.arange(size) % 10
-    judges = {name: PolyMNISTClassifier().eval().to(bench.device) for name in tensors}
-    model = setting.model(MoPoEVAE).to(bench.device).eval()
+    judges = {name: PolyMNISTClassifier().eval().to(device) for name in tensors}
+    model = setting.model(MoPoEVAE).to(device).eval()
     rows = source_rows(model, judged_sources)
 
     @torch.inference_mode()
     def ours(precision: str) -> None:
-        cross = CrossModalCoherence(model.names, judges, num_classes=10).to(bench.device)
-        joint = JointCoherence(model.names, judges).to(bench.device)
-        with bench.precision(precision):
+        cross = CrossModalCoherence(model.names, judges, num_classes=10).to(device)
+        joint = JointCoherence(model.names, judges).to(device)
+        with precise(precision, device):
             for first in range(0, size, 512):
-                part = {k: x[first : first + 512].to(bench.device) for k, x in tensors.items()}
+                part = {k: x[first : first + 512].to(device) for k, x in tensors.items()}
                 z = model.conditionals(model.encode_modalities(part)).rsample((1,))
                 made = {k: model.decode_modality(k, z[:, r]).mean for k, r in rows.items()}
-                cross.update(made, label[first : first + 512].to(bench.device))
+                cross.update(made, label[first : first + 512].to(device))
                 joint.update(model.generate(num_samples=512))
         cross.compute()
         joint.compute()
 
     tasks: dict[str, Task] = {}
-    if importlib.util.find_spec("multivae"):
+    if PEER:
         from multivae.data.datasets import MultimodalBaseDataset
         from multivae.metrics.coherences import CoherenceEvaluator, CoherenceEvaluatorConfig
-
-        from tests.benchmarks.peer import like
 
         config = CoherenceEvaluatorConfig(nb_samples_for_joint=size)
         data = MultimodalBaseDataset(tensors, label)
@@ -263,22 +224,20 @@ def coherences(bench: Bench) -> dict[str, Task]:
     return tasks | {precision: partial(ours, precision) for precision in ("float32", "bf16")}
 
 
-def likelihoods(bench: Bench) -> dict[str, Task]:
+def likelihoods(device: torch.device) -> dict[str, Task]:
     """The joint log-likelihood of 64 items, 100 samples each."""
     setting = SETTINGS["PolyMNIST"]
     tensors = setting.tensors(64)
-    model = setting.model(MoPoEVAE).to(bench.device).eval()
+    model = setting.model(MoPoEVAE).to(device).eval()
 
     def ours(precision: str) -> None:
-        with bench.precision(precision):
+        with precise(precision, device):
             model.log_likelihood(tensors, num_samples=100)
 
     tasks: dict[str, Task] = {}
-    if importlib.util.find_spec("multivae"):
+    if PEER:
         from multivae.data.datasets import MultimodalBaseDataset
         from multivae.metrics.likelihoods import LikelihoodsEvaluator, LikelihoodsEvaluatorConfig
-
-        from tests.benchmarks.peer import like
 
         config = LikelihoodsEvaluatorConfig(num_samples=100, batch_size_k=100)
         theirs = like(setting.model(MoPoEVAE), "MoPoE")
@@ -287,13 +246,13 @@ def likelihoods(bench: Bench) -> dict[str, Task]:
     return tasks | {precision: partial(ours, precision) for precision in ("float32", "bf16")}
 
 
-def fusions(bench: Bench) -> dict[str, Task]:
+def fusions(device: torch.device) -> dict[str, Task]:
     """Fusing 256 tuples, D = 512, forward and backward: M = 5 enumerated, M = 20 drawn."""
 
     def fusing(barycenter: Barycenter, num_modalities: int) -> Task:
         shape = (256, num_modalities, 512)
-        loc = torch.randn(shape, device=bench.device, requires_grad=True)
-        scale = torch.rand(shape, device=bench.device).add(0.5).requires_grad_()
+        loc = torch.randn(shape, device=device, requires_grad=True)
+        scale = torch.rand(shape, device=device).add(0.5).requires_grad_()
 
         def fuse() -> None:
             q = barycenter(diagonal_gaussian(loc, scale))
@@ -303,44 +262,48 @@ def fusions(bench: Bench) -> dict[str, Task]:
         return fuse
 
     return {
-        "step": steps(bench, SETTINGS["PolyMNIST"], "MoPoE")["float32"],
+        "step": steps(device, SETTINGS["PolyMNIST"], "MoPoE")["float32"],
         "fusion of 31 subsets": fusing(SubsetMixture(ProductOfExperts()), 5),
         "M = 20, 31 drawn": fusing(SubsetMixture(ProductOfExperts(), max_subsets=31), 20),
     }
 
 
-def peak(bench: Bench, name: str) -> float:
+def peak(device: torch.device, name: str) -> float:
     """MiB that three training steps take at most, above what lay there before."""
-    task = steps(bench, SETTINGS["PolyMNIST"], "MoPoE")[name]
-    before = _most(bench)
+    task = steps(device, SETTINGS["PolyMNIST"], "MoPoE")[name]
+    before = _memory(device, most=False)
     for _ in range(3):
         task()
-    return _most(bench) - before
+    return _memory(device, most=True) - before
 
 
-def _most(bench: Bench) -> float:
-    if bench.device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+def _memory(device: torch.device, *, most: bool) -> float:
+    """MiB that lie there now, or at most so far."""
+    if device.type == "cuda":
+        return (torch.cuda.max_memory_allocated if most else torch.cuda.memory_allocated)() / 2**20
+    # not getrusage, which a child process has from its parent
+    key = "VmHWM:" if most else "VmRSS:"
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 2**10
 
 
-def lines(bench: Bench, parts: list[str]) -> Iterator[str]:
+def lines(device: torch.device, rounds: int, parts: list[str]) -> Iterator[str]:
     """Rows of a table in Markdown: milliseconds, and ratios with their quartiles."""
-    yield f"| {bench.rounds} rounds, median | ms | {THEIRS} / ours | ours / floor |"
+    yield f"| {rounds} rounds, median | ms | {THEIRS} / ours | ours / floor |"
     yield "|---|---|---|---|"
     groups: dict[str, Callable[[], dict[str, Task]]] = {
-        "step PolyMNIST MoPoE": lambda: steps(bench, SETTINGS["PolyMNIST"], "MoPoE"),
-        "step PolyMNIST PoE": lambda: steps(bench, SETTINGS["PolyMNIST"], "MVAE"),
-        "step PolyMNIST MoE": lambda: steps(bench, SETTINGS["PolyMNIST"], "MMVAE"),
-        "step digits MoPoE": lambda: steps(bench, SETTINGS["digits"], "MoPoE"),
-        "epoch PolyMNIST": lambda: epochs(bench, SETTINGS["PolyMNIST"]),
-        "epoch digits": lambda: epochs(bench, SETTINGS["digits"]),
-        "coherence": lambda: coherences(bench),
-        "log-likelihood": lambda: likelihoods(bench),
-        "fusion": lambda: fusions(bench),
+        "step PolyMNIST MoPoE": lambda: steps(device, SETTINGS["PolyMNIST"], "MoPoE"),
+        "step PolyMNIST PoE": lambda: steps(device, SETTINGS["PolyMNIST"], "MVAE"),
+        "step PolyMNIST MoE": lambda: steps(device, SETTINGS["PolyMNIST"], "MMVAE"),
+        "step digits MoPoE": lambda: steps(device, SETTINGS["digits"], "MoPoE"),
+        "epoch PolyMNIST": lambda: epochs(device, SETTINGS["PolyMNIST"]),
+        "epoch digits": lambda: epochs(device, SETTINGS["digits"]),
+        "coherence": lambda: coherences(device),
+        "log-likelihood": lambda: likelihoods(device),
+        "fusion": lambda: fusions(device),
     }
     for name in (name for name in groups if not parts or name.split()[0] in parts):
-        times = bench.times(groups[name]())
+        times = in_turn(groups[name](), rounds, device)
         for task, seconds in times.items():
             cells = [f"{1e3 * statistics.median(seconds):.1f}"]
             measured = "floor" not in task and task != THEIRS
@@ -348,9 +311,9 @@ def lines(bench: Bench, parts: list[str]) -> Iterator[str]:
             cells.append(_ratio(seconds, times.get(f"floor {task}")) if measured else "")
             yield f"| {name}, {task} | {' | '.join(cells)} |"
     if not parts or "memory" in parts:
-        for task in (THEIRS, "float32", "bf16") if importlib.util.find_spec("multivae") else ():
+        for task in (THEIRS, "float32", "bf16") if PEER else ():
             command = [sys.executable, "-m", "tests.benchmarks.compare", "--peak", task]
-            command += ["--device", str(bench.device)]
+            command += ["--device", str(device)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             yield f"| peak memory of a step, {task} | {done.stdout.split()[-1]} MiB | | |"
 
@@ -378,11 +341,10 @@ def main() -> None:
         parser.error(f"got {options.rounds} rounds, expected at least 2, which have quartiles")
     torch.set_num_threads(options.threads)
     logging.disable(logging.INFO)
-    bench = Bench(options.device, options.rounds)
     if options.peak:
-        print(f"{peak(bench, options.peak):.0f}")  # noqa: T201
+        print(f"{peak(options.device, options.peak):.0f}")  # noqa: T201
         return
-    for line in lines(bench, options.only):
+    for line in lines(options.device, options.rounds, options.only):
         print(line, flush=True)  # noqa: T201
 
 

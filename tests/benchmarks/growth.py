@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -25,6 +24,7 @@ from mmvae_bary.barycenters import (
     WassersteinBarycenter,
 )
 from mmvae_bary.networks import MLPDecoder, MLPEncoder
+from tests.benchmarks.timing import in_turn
 
 WIDTH = 64  # variables of a modality
 ENUMERATED = 8  # modalities, of whose subsets none are drawn
@@ -93,18 +93,8 @@ def measure(member: str, axis: str, value: int, device: torch.device) -> Point:
         model.log_likelihood(inputs, num_samples=value)
 
     task = estimate if axis == "draws" else step
-    return Point(_milliseconds(task, device), sum(kept.values()) / 2**20)
-
-
-def _milliseconds(task: Callable[[], None], device: torch.device) -> float:
-    found = []
-    for _ in range(ROUNDS + 1):
-        start = time.perf_counter()
-        task()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        found.append(1e3 * (time.perf_counter() - start))
-    return statistics.median(found[1:])  # the first warms up
+    seconds = in_turn({member: task}, ROUNDS, device)[member]
+    return Point(1e3 * statistics.median(seconds), sum(kept.values()) / 2**20)
 
 
 def curves(device: torch.device) -> Iterator[tuple[str, str, list[Point]]]:
