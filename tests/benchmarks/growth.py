@@ -107,19 +107,22 @@ def curves(device: torch.device) -> Iterator[tuple[str, str, list[Point]]]:
 def picture(found: list[tuple[str, str, list[Point]]]) -> Figure:
     """A column an axis: time above, memory below."""
     figure = Figure(figsize=(12, 5.5), layout="constrained")
-    panels = figure.subplots(2, len(AXES), sharex="col")
+    panels = figure.subplots(2, len(AXES))
     for column, (axis, values) in enumerate(AXES.items()):
+        time, memory = panels[:, column]
         for key, member, points in found:
             if key == axis:
-                panels[0, column].loglog(
-                    values, [x.milliseconds for x in points], ".-", label=member
-                )
-                panels[1, column].loglog(values, [x.mebibytes or None for x in points], ".-")
-        panels[1, column].set_xlabel(axis)
+                time.loglog(values, [x.milliseconds for x in points], ".-", label=member)
+                memory.loglog(values, [x.mebibytes or None for x in points], ".-")
+        for panel in (time, memory):
+            panel.set_xlabel(axis)
+            panel.set_xticks(values, map(str, values))
+            panel.minorticks_off()
+            panel.yaxis.set_major_formatter("{x:g}")
     panels[0, 0].set_ylabel("milliseconds")
     panels[1, 0].set_ylabel("MiB kept for backward")
     panels[0, 0].legend(frameon=False)
-    panels[1, -1].set_axis_off()
+    panels[1, -1].set_axis_off()  # nothing is kept for it
     return figure
 
 
