@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torchmetrics import Metric
 
 from mmvae_bary import (
     MWBVAE,
@@ -152,6 +153,25 @@ def test_an_incomplete_test_set_is_judged_by_what_is_there(cache: str) -> None:
         key = f"coherence/{source}->scene"
         expected = (result[key] * (1 - result[key]) / (size - 1)) ** 0.5
         assert result[f"{key}/standard_error"] == pytest.approx(expected)
+
+
+def test_evaluation_holds_no_more_of_more_items(cache: str) -> None:
+    """Beside a batch only sums, and of the training set the probe's few rows."""
+    networks: dict[str, nn.Module] = {name: MLPClassifier(x, 10) for name, x in SHAPES.items()}
+    held = []
+    for size in (60, 240):
+        data = DigitsDataModule(num_test=size, eval_batch_size=60, cache=cache)
+        callbacks = [
+            CoherenceCallback(networks, max_steps=1, gate=0.0),
+            LinearProbeCallback(50),
+            LogLikelihoodCallback(2),
+            QualityCallback(),
+        ]
+        trainer(*callbacks).test(model(), datamodule=data, verbose=False)
+        metrics = [part for c in callbacks for metric in c.metrics for part in metric.modules()]
+        states = [metric.metric_state for metric in metrics if isinstance(metric, Metric)]
+        held.append([torch.as_tensor(x).nbytes for state in states for x in state.values()])
+    assert held[0] == held[1]
 
 
 def test_quality_takes_classifiers(cache: str) -> None:

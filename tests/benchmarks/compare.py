@@ -88,7 +88,7 @@ SETTINGS = {
         (3, 28, 28), 512, 256, lambda d, _: (PolyMNISTEncoder(d), PolyMNISTDecoder(d)), 10
     ),
     "digits": Setting(
-        (1, 16, 16), 20, 128, lambda d, shape: (MLPEncoder(shape, d), MLPDecoder(d, shape)), 100
+        (1, 16, 16), 20, 128, lambda d, shape: (MLPEncoder(shape, d), MLPDecoder(d, shape)), 300
     ),
 }
 
