@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import sys
@@ -16,13 +15,15 @@ from argparse import (
 from difflib import get_close_matches
 from inspect import signature
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any, NoReturn
 
+import torch
 import yaml
 from jsonargparse import Namespace
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException as LightningError
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import (
     ArgsType,
     LightningArgumentParser,
@@ -31,6 +32,7 @@ from lightning.pytorch.cli import (
     instantiate_class,
 )
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 import mmvae_bary.networks  # noqa: F401  (their short names are known once they are imported)
 from mmvae_bary.callbacks import (
@@ -39,19 +41,34 @@ from mmvae_bary.callbacks import (
     CoherenceCallback,
     PredictionCallback,
     ResultsCallback,
+    RunCheckpoint,
     SampleGridCallback,
+    WholeCheckpointIO,
+    check_checkpoint,
 )
 from mmvae_bary.callbacks.base import run_folder
 from mmvae_bary.data import DigitsDataModule, MultimodalDataModule
 from mmvae_bary.model import MWBVAE, WBVAE, MoEVAE, MoPoEVAE, MultimodalVAE, PoEVAE
 from mmvae_bary.plans import BENCHMARKS, CONFIG_OPTIONS, PACKAGED, find_config
 
+FOUND_BY_LIGHTNING = (None, "last", "best", "hpc")  # in place of the path of a checkpoint
 MODELS = (PoEVAE, MoEVAE, MoPoEVAE, WBVAE, MWBVAE)
 EPILOG = (
     f"Packaged configurations, for --config: {', '.join(sorted(PACKAGED))}. "
     "mmvae classifiers fit --config NAME trains the classifiers that judge coherence. "
     "mmvae reproduce BENCHMARK makes and reports all models over several seeds; "
-    "mmvae report RUNS reports what there is. Both have a --help of their own."
+    "mmvae report RUNS reports what there is. Both have a --help of their own. "
+    "A mistake gets one line; --debug shows where it was found."
+)
+DEBUG = "--debug"
+MISTAKES = (
+    ValueError,
+    TypeError,
+    OSError,
+    ArgumentError,
+    ImportError,
+    FloatingPointError,
+    LightningError,
 )
 # What Lightning warns of and no user could mend
 NOISE = (
@@ -65,7 +82,7 @@ class MultimodalCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give every run what its folder promises: checkpoints, samples and results."""
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.add_lightning_class_args(SampleGridCallback, "samples")
         parser.add_lightning_class_args(ResultsCallback, "results")
         parser.add_lightning_class_args(PredictionCallback, "predictions")
@@ -106,15 +123,21 @@ class MultimodalCLI(LightningCLI):
                 "_instantiator": "lightning.pytorch.cli.instantiate_module",
             }
         )
+        strategy = self.trainer.strategy
+        if type(strategy.checkpoint_io) is TorchCheckpointIO:  # and not a user's choice
+            strategy.checkpoint_io = WholeCheckpointIO()
         if self.subcommand is not None:
             _refuse_another_run(self.trainer)
+            path = self.config[self.subcommand].get("ckpt_path")
+            if path not in FOUND_BY_LIGHTNING:
+                check_checkpoint(Path(path), self.model)
 
     def before_instantiate_classes(self) -> None:
         """Refuse a missing checkpoint before time is spent; print one table after a test."""
         if self.subcommand is None:
             return
         path = self.config[self.subcommand].get("ckpt_path")
-        if path not in {None, "last", "best", "hpc"} and not Path(path).is_file():
+        if path not in FOUND_BY_LIGHTNING and not Path(path).is_file():
             raise FileNotFoundError(f"ckpt_path: got {str(path)!r}, expected a checkpoint file")
         if self.subcommand == "test":
             self.config["test"].verbose = False
@@ -160,7 +183,7 @@ def _group(config: Namespace) -> None:
 def main(args: list[str] | None = None) -> None:
     """Run the command line.
 
-    A mistake is one line; with the environment variable MMVAE_DEBUG set, a traceback.
+    A mistake is one line; with ``--debug`` among the arguments, a traceback.
 
     Args:
         args: Arguments after the program's name; those of the process if None.
@@ -168,15 +191,19 @@ def main(args: list[str] | None = None) -> None:
     for message in NOISE:
         warnings.filterwarnings("ignore", message=message)
     args = sys.argv[1:] if args is None else args
+    debug, args = DEBUG in args, [arg for arg in args if arg != DEBUG]
     try:
         if args and args[0] in COMMANDS:
             COMMANDS[args[0]](args[1:])
         else:
             _cli(args, run=True)
-    except (ValueError, TypeError, OSError, ArgumentError, ImportError, LightningError) as error:
-        if os.environ.get("MMVAE_DEBUG"):
+    except SIGTERMException:
+        sys.stderr.write("mmvae: told to stop; --ckpt_path goes on from the run's last.ckpt\n")
+        sys.exit(128 + SIGTERM)
+    except (*MISTAKES, MemoryError, RuntimeError) as error:
+        if debug or not (isinstance(error, MISTAKES) or _out_of_memory(error)):
             raise
-        sys.exit(f"mmvae: error: {_said(error)} (MMVAE_DEBUG=1 shows where)")
+        sys.exit(f"mmvae: error: {_said(error)} ({DEBUG} shows where)")
 
 
 class _SaveConfig(SaveConfigCallback):
@@ -325,8 +352,18 @@ def _count(text: str) -> int:
 COMMANDS = {"classifiers": _classifiers, "reproduce": _reproduce, "report": _report}
 
 
+def _out_of_memory(error: BaseException) -> bool:
+    # on the CPU torch has no class of its own for it
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate" in str(error)
+
+
 def _said(error: BaseException) -> str:
     """What went wrong, without the settings that jsonargparse repeats around it."""
+    if _out_of_memory(error):
+        return (
+            "out of memory, expected enough for a batch: lower --data.init_args.batch_size in "
+            "training, --data.init_args.eval_batch_size in evaluation"
+        )
     misspelt = isinstance(error, ArgumentError)
     while error.__cause__ is not None:
         error = error.__cause__

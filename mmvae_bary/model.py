@@ -32,7 +32,7 @@ from mmvae_bary.distributions import (
 from mmvae_bary.estimators import Proposal, importance_weighted, log_weights
 from mmvae_bary.modality import Modality, evaluating
 from mmvae_bary.networks import CovarianceHead
-from mmvae_bary.objectives import ELBO, PrivateLatent, elbo
+from mmvae_bary.objectives import ELBO, PrivateLatent, Watch, elbo
 
 if TYPE_CHECKING:
     from torch.distributions import Distribution
@@ -43,6 +43,7 @@ Covariance = Literal["diagonal", "full"]
 Data = LightningDataModule | Mapping[str, Any] | Batch | Iterable[Batch]
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 DECODED_ELEMENTS = 2**24  # numbers of a modality decoded at once to estimate likelihoods
+LOOK = 50  # steps between two looks at whether the loss is finite, on a GPU
 ROWS = 1024  # of a dictionary of tensors that are embedded at once
 SEPARATORS = ("+", "->", "/", ".")
 RESERVED = ("", "mean")  # a figure's key is coherence/mean
@@ -131,6 +132,7 @@ class MultimodalVAE(LightningModule):
         self.warmup_steps = warmup_steps
         self.reconstruction_weights = _weights(reconstruction_weights, modalities)
         self.optimizer = optimizer
+        self.watch = Watch(self.names)
 
     def default_barycenter(self) -> Barycenter:
         """The barycenter where none is given; presets say theirs."""
@@ -467,9 +469,22 @@ class MultimodalVAE(LightningModule):
         return self.beta * min(1.0, self.global_step / self.warmup_steps)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch."""
-        terms, _ = self._step(batch)
+        """The loss of a batch.
+
+        What it draws depends on the run's seed, the epoch and the batch alone, so that a run that
+        was resumed draws what it would have drawn.
+
+        Raises:
+            FloatingPointError: If the loss is not finite, naming the term; on a GPU some steps
+                later, as a look at each step would stall it.
+        """
+        seed = derive_seed(self.stream, self.current_epoch, self.batch_number(batch_idx))
+        with seeded(seed, self.device):
+            terms, _ = self._step(batch)
         self._log_terms("train", terms, batch)
+        self.watch.see(terms, self.global_step)
+        if self.device.type == "cpu" or self.global_step % LOOK == 0:
+            self._refuse_broken()
         return terms.loss
 
     def validation_step(  # type: ignore[override]
@@ -525,9 +540,23 @@ class MultimodalVAE(LightningModule):
         return batch_idx * self.trainer.world_size + self.global_rank
 
     def on_fit_start(self) -> None:
-        """Let processes, which Lightning seeds alike, draw different noise for their batches."""
-        if self.trainer.world_size > 1:
-            torch.manual_seed(derive_seed(torch.initial_seed() % 2**63, self.global_rank))
+        """Take the seed of the training's draws from torch's."""
+        self.stream = torch.initial_seed() % 2**63
+        self.watch = Watch(self.names)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep no weights that a broken loss has spoiled."""
+        self._refuse_broken()
+
+    def _refuse_broken(self) -> None:
+        if (broken := self.watch.broken()) is None:
+            return
+        last = getattr(self.trainer.checkpoint_callback, "last_model_path", "")
+        raise FloatingPointError(
+            f"step {broken.step}: {' and '.join(broken.terms)} not finite, expected finite ones; "
+            f"the last good checkpoint is {last or 'none'}. A lower learning rate or --trainer."
+            "gradient_clip_val may help"
+        )
 
     def _evaluate(self, stage: str, batch: Batch, batch_idx: int) -> Encoding:
         with seeded(derive_seed(self.batch_number(batch_idx)), self.device):

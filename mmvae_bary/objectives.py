@@ -9,7 +9,7 @@ import torch
 from mmvae_bary.divergences import kl_convexity_bound
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
     from torch.distributions import Distribution
@@ -36,6 +36,47 @@ class PrivateLatent(NamedTuple):
 
     posterior: Gaussian
     kl_weight: float
+
+
+class Broken(NamedTuple):
+    """The first step at which terms of a bound were not finite, and which."""
+
+    step: int
+    terms: list[str]
+
+
+class Watch:
+    """Remembers when a term was first not finite, on the device, which it does not wait for.
+
+    Args:
+        names: The modalities' names.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self.first: Tensor | None = None  # the step by term, -1 where all were finite
+
+    def see(self, terms: ELBO, step: int) -> None:
+        """Look at the terms of a step."""
+        absent = torch.zeros_like(terms.kl)
+        likelihoods = [terms.log_likelihood.get(name, absent) for name in self.names]
+        values = torch.stack([terms.kl, *likelihoods, terms.loss]).detach()
+        if self.first is None:
+            self.first = torch.full_like(values, -1, dtype=torch.long)
+        self.first = torch.where((self.first < 0) & ~values.isfinite(), step, self.first)
+
+    def broken(self) -> Broken | None:
+        """What broke first, if anything did; waits for the device."""
+        steps = [] if self.first is None else self.first.tolist()
+        if not any(step >= 0 for step in steps):
+            return None
+        step = min(step for step in steps if step >= 0)
+        what = [
+            "the divergence from the prior",
+            *(f"the log-likelihood of {name!r}" for name in self.names),
+            "the loss",
+        ]
+        return Broken(step, [term for term, at in zip(what, steps, strict=True) if at == step])
 
 
 def elbo(

@@ -193,7 +193,7 @@ def _fit_classifiers(plan: Plan) -> None:
     if done.returncode == 0:
         return
     said = done.stderr.strip().rpartition("\n")[2].removeprefix("mmvae: error: ")
-    said = said.partition(" (MMVAE_DEBUG")[0]
+    said = said.partition(" (--debug")[0]
     # runs are worth their time all the same, and the report says it
     if not any(known in said for known in (BELOW_GATE, NO_CLASSIFIERS)):
         raise ValueError(f"mmvae classifiers fit: {said}")

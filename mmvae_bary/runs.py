@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -164,13 +163,6 @@ def _read(path: Path, parse: Any) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: got {type(content).__name__}, expected a mapping")
     return content
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a reader finds the whole of it or none, whoever else writes it too."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
 
 
 def by_model(runs: Sequence[Run]) -> dict[str, list[Run]]:

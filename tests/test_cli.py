@@ -264,25 +264,25 @@ BENCHMARKS = {
 }
 
 
-@pytest.mark.parametrize("benchmark", BENCHMARKS)
-def test_benchmarks_from_real_raw_files(benchmark: str, real_data: Path) -> None:
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_benchmarks_from_real_raw_files(name: str, real_data: Path) -> None:
     cli.main(
         [
             "fit",
-            f"--config={shortened(f'{benchmark}.yaml', 2, num_rows=100)}",
+            f"--config={shortened(f'{name}.yaml', 2, num_rows=100)}",
             f"--data.init_args.root={real_data}",
-            BENCHMARKS[benchmark].format(root=real_data),
+            BENCHMARKS[name].format(root=real_data),
             "--data.init_args.limit_train=200",
             "--data.init_args.limit_test=20",
             "--data.init_args.batch_size=8",
             *TWO_STEPS,
         ]
     )
-    run = Path("runs") / benchmark / "version_0"
+    run = Path("runs") / name / "version_0"
     said = results(run)["meta"]["notes"]
     assert {"at most 200 train tuples", "at most 20 test tuples"} <= set(said)
     judge = "classifier of svhn: standardizes each picture, unlike the published one"
-    assert (judge in said) == (benchmark == "mnist_svhn_text")
+    assert (judge in said) == (name == "mnist_svhn_text")
     assert any((run / "samples").iterdir())
 
 
@@ -475,7 +475,6 @@ def test_mistakes_get_a_line_and_no_traceback(
     assert not Path("runs").exists()
 
 
-def test_the_debug_variable_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MMVAE_DEBUG", "1")
+def test_debug_shows_the_traceback() -> None:
     with pytest.raises(FileNotFoundError, match=r"got 'digit\.yaml'"):
-        cli.main(["fit", "--config=digit.yaml"])
+        cli.main(["fit", "--config=digit.yaml", "--debug"])

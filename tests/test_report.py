@@ -293,7 +293,7 @@ def test_runs_that_are_not_comparable_are_refused_in_a_line(case: str) -> None:
     change(a, b)
     with pytest.raises(SystemExit) as stopped:
         cli.main(["report", "a", "b"])
-    assert str(stopped.value.code).partition(" (MMVAE_DEBUG")[0] == f"mmvae: error: {message}"
+    assert str(stopped.value.code).partition(" (--debug")[0] == f"mmvae: error: {message}"
     assert not Path("report").exists()
 
 

@@ -308,7 +308,7 @@ def test_mistakes_get_a_line(case: str) -> None:
     arguments, message = BAD_COMMANDS[case]
     with pytest.raises(SystemExit) as stopped:
         cli.main(["reproduce", *arguments])
-    assert str(stopped.value.code) == f"mmvae: error: {message} (MMVAE_DEBUG=1 shows where)"
+    assert str(stopped.value.code) == f"mmvae: error: {message} (--debug shows where)"
     assert not list(Path().iterdir())
 
 

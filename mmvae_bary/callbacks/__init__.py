@@ -1,6 +1,7 @@
 """Callbacks that judge a model during and after a run, draw its samples and keep its results."""
 
 from mmvae_bary.callbacks.base import MetricCallback
+from mmvae_bary.callbacks.checkpoints import RunCheckpoint, WholeCheckpointIO, check_checkpoint
 from mmvae_bary.callbacks.evaluation import (
     BELOW_GATE,
     NO_CLASSIFIERS,
@@ -23,5 +24,8 @@ __all__ = [
     "PredictionCallback",
     "QualityCallback",
     "ResultsCallback",
+    "RunCheckpoint",
     "SampleGridCallback",
+    "WholeCheckpointIO",
+    "check_checkpoint",
 ]

@@ -20,6 +20,7 @@ from mmvae_bary.barycenters.subsets import MOST_MODALITIES, powerset
 from mmvae_bary.callbacks.base import data_of, measure_of, run_folder
 from mmvae_bary.callbacks.evaluation import judges
 from mmvae_bary.model import MultimodalVAE
+from mmvae_bary.writing import write_whole
 
 if TYPE_CHECKING:
     Row = tuple[str, list[float | None]]  # what is given, and the figures for it
@@ -80,9 +81,8 @@ class ResultsCallback(Callback):
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         folder.mkdir(parents=True, exist_ok=True)
-        beside = folder / f"results.{os.getpid()}.part"
-        beside.write_text(json.dumps({**figures, "meta": meta}, indent=2) + "\n", encoding="utf-8")
-        beside.replace(folder / "results.json")
+        content = json.dumps({**figures, "meta": meta}, indent=2)
+        write_whole(folder / "results.json", content + "\n")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 table = [[given, *values] for given, values in rows]

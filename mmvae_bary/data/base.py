@@ -14,7 +14,7 @@ from torch.nn.functional import one_hot
 
 from mmvae_bary.batch import Batch
 from mmvae_bary.data.missing import Masked, Missing, check_missing, draw_presence
-from mmvae_bary.distributions import derive_seed, run_seed
+from mmvae_bary.distributions import derive_seed, run_seed, seeded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -170,7 +170,16 @@ class BatchLoader:
         for position, index in enumerate(self.batch_sampler):
             if position >= start:
                 self.position = position + 1
-                yield self.dataset[index]
+                yield self._read(index, position)
+
+    def _read(self, index: Tensor, position: int) -> Batch:
+        """What a data set draws anew each time depends on the epoch and the batch alone."""
+        indices = self.batch_sampler
+        if not indices.shuffle:
+            return self.dataset[index]
+        number = indices.rank + position * indices.world_size
+        with seeded(derive_seed(indices.seed, indices.epoch, number), index.device):
+            return self.dataset[index]
 
 
 class MultimodalDataModule(LightningDataModule, ABC):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from mmvae_bary.distributions import seeded
 from mmvae_bary.metrics.average_precision import average_precision
+from mmvae_bary.writing import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mmvae_bary.batch import Batch
 
 
-VERSION = 2  # to be raised whenever the same settings train another classifier than before
+VERSION = 3  # to be raised whenever the same settings train another classifier than before
 
 
 class ModalityClassifiers:
@@ -122,10 +122,9 @@ class ModalityClassifiers:
     def save(self, path: Path) -> None:
         """Keep weights and scores, so that a reader finds the whole file or none."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(f".{os.getpid()}.part")
         content = {"score": self.score, "measured_on": self.measured_on}
-        torch.save({"state_dict": self.networks.state_dict(), **content}, beside)
-        beside.replace(path)
+        with whole(path) as beside:
+            torch.save({"state_dict": self.networks.state_dict(), **content}, beside)
 
     def _freeze(self, device: torch.device) -> None:
         self.networks.to(device).eval().requires_grad_(False)

@@ -1,0 +1,96 @@
+"""Checkpoints that are whole whenever a process ends, and one where a run is told to stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import nn
+
+from mmvae_bary.writing import whole
+
+if TYPE_CHECKING:
+    from lightning.fabric.utilities.types import _PATH
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """Lightning's ``ModelCheckpoint``, which a preempted run leaves its state in too.
+
+    A SIGTERM, as clusters send it before they take a machine away, ends training after the step at
+    hand, with that step in ``last.ckpt``. So does the end of training, however rarely checkpoints
+    are asked for. Arguments are those of ``ModelCheckpoint``.
+    """
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the last step, unless it was."""
+        super().on_train_end(trainer, pl_module)
+        if self.save_last and self._last_global_step_saved != trainer.global_step:
+            self._keep_last(trainer)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Save where it is the end of a step; elsewhere weights and optimiser may not agree."""
+        super().on_exception(trainer, pl_module, exception)
+        if isinstance(exception, SIGTERMException) and trainer.training:
+            self._keep_last(trainer)
+
+    def _keep_last(self, trainer: Trainer) -> None:
+        if self.dirpath and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            last = Path(self.dirpath) / f"{self.CHECKPOINT_NAME_LAST}{self.FILE_EXTENSION}"
+            trainer.save_checkpoint(last)
+            self.last_model_path = str(last)
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside and moves it into place, in the same folder.
+
+    Lightning's own is written into the system's folder for temporary files, from where a move may
+    be a copy, which can be cut short.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None
+    ) -> None:
+        """Save to a path, or to a URL as Lightning does."""
+        if "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with whole(target) as beside:
+            torch.save(checkpoint, beside)
+
+
+def check_checkpoint(path: Path, model: nn.Module) -> None:
+    """Refuse a file that is no checkpoint of this model, before time is spent.
+
+    Only tensors and plain values are read: a pickle that would run code is refused.
+
+    Raises:
+        ValueError: Naming the file, and the first weight that does not fit.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        weights = content["state_dict"]
+    except (UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"ckpt_path: got {path}, expected a checkpoint of tensors and plain values ({reason})"
+        ) from None
+    expected = model.state_dict()
+    for name in {**expected, **weights}:
+        came, wanted = (
+            tuple(found[name].shape) if name in found else "none" for found in (weights, expected)
+        )
+        if came != wanted:
+            raise ValueError(
+                f"ckpt_path: got {path} with {name} of shape {came}, expected {wanted}: it is of "
+                "another model"
+            )
