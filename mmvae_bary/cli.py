@@ -12,6 +12,7 @@ from argparse import (
     ArgumentParser,
     ArgumentTypeError,
 )
+from collections.abc import Mapping
 from difflib import get_close_matches
 from inspect import signature
 from pathlib import Path
@@ -33,6 +34,7 @@ from lightning.pytorch.cli import (
 )
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import Tensor
 
 import mmvae_bary.networks  # noqa: F401  (their short names are known once they are imported)
 from mmvae_bary.callbacks import (
@@ -44,7 +46,8 @@ from mmvae_bary.callbacks import (
     RunCheckpoint,
     SampleGridCallback,
     WholeCheckpointIO,
-    check_checkpoint,
+    check_weights,
+    read_weights,
 )
 from mmvae_bary.callbacks.base import run_folder
 from mmvae_bary.data import DigitsDataModule, MultimodalDataModule
@@ -100,12 +103,22 @@ class MultimodalCLI(LightningCLI):
             # parsed, so that they are checked and stand in the run's configuration
             option = f"--model.init_args.modalities={json.dumps(said)}"
             self.config = parser.parse_args([*given, option])
+        self.checkpoint = self._checkpoint()
+
+    def _checkpoint(self) -> tuple[Path, Mapping[str, Tensor]] | None:
+        """The checkpoint to start from and its weights, refused before time is spent."""
+        path = self._given.get("ckpt_path")
+        return None if path in FOUND_BY_LIGHTNING else (Path(path), read_weights(Path(path)))
+
+    @property
+    def _given(self) -> Namespace:
+        """What was given to the subcommand or, without one, to all."""
+        given: Namespace = self.config
+        return given[given.subcommand] if "subcommand" in given else given
 
     def _modalities(self) -> dict[str, Any]:
         """What the data say of modalities that the model was not told."""
-        config = (
-            self.config[self.config.subcommand] if "subcommand" in self.config else self.config
-        )
+        config = self._given
         if config.model is None or config.data is None or config.model.init_args.modalities:
             return {}
         data = instantiate_class((), config.data.as_dict())
@@ -128,21 +141,17 @@ class MultimodalCLI(LightningCLI):
             strategy.checkpoint_io = WholeCheckpointIO()
         if self.subcommand is not None:
             _refuse_another_run(self.trainer)
-            path = self.config[self.subcommand].get("ckpt_path")
-            if path not in FOUND_BY_LIGHTNING:
-                check_checkpoint(Path(path), self.model)
+        if self.checkpoint:
+            check_weights(*self.checkpoint, self.model)
 
     def before_instantiate_classes(self) -> None:
-        """Refuse a missing checkpoint before time is spent; print one table after a test."""
+        """Refuse to predict with nothing; print one table after a test."""
         if self.subcommand is None:
             return
-        path = self.config[self.subcommand].get("ckpt_path")
-        if path not in FOUND_BY_LIGHTNING and not Path(path).is_file():
-            raise FileNotFoundError(f"ckpt_path: got {str(path)!r}, expected a checkpoint file")
         if self.subcommand == "test":
             self.config["test"].verbose = False
         if self.subcommand == "predict":  # written to a file as they come
-            if path is None:
+            if self._given.ckpt_path is None:
                 raise ValueError("got nothing to predict with, expected --ckpt_path FILE")
             self.config["predict"].return_predictions = False
         _group(self.config[self.subcommand])

@@ -1,7 +1,12 @@
 """Callbacks that judge a model during and after a run, draw its samples and keep its results."""
 
 from mmvae_bary.callbacks.base import MetricCallback
-from mmvae_bary.callbacks.checkpoints import RunCheckpoint, WholeCheckpointIO, check_checkpoint
+from mmvae_bary.callbacks.checkpoints import (
+    RunCheckpoint,
+    WholeCheckpointIO,
+    check_weights,
+    read_weights,
+)
 from mmvae_bary.callbacks.evaluation import (
     BELOW_GATE,
     NO_CLASSIFIERS,
@@ -27,5 +32,6 @@ __all__ = [
     "RunCheckpoint",
     "SampleGridCallback",
     "WholeCheckpointIO",
-    "check_checkpoint",
+    "check_weights",
+    "read_weights",
 ]

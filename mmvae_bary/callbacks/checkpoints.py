@@ -11,11 +11,13 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from torch import nn
+from torch import Tensor, nn
 
 from mmvae_bary.writing import whole
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lightning.fabric.utilities.types import _PATH
 
 
@@ -68,22 +70,34 @@ class WholeCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, beside)
 
 
-def check_checkpoint(path: Path, model: nn.Module) -> None:
-    """Refuse a file that is no checkpoint of this model, before time is spent.
+def read_weights(path: Path) -> Mapping[str, Tensor]:
+    """The weights in a checkpoint, left on the disk until they are looked at.
 
     Only tensors and plain values are read: a pickle that would run code is refused.
 
     Raises:
-        ValueError: Naming the file, and the first weight that does not fit.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no checkpoint, or holds more than it may.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"ckpt_path: got {str(path)!r}, expected a checkpoint file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        weights = content["state_dict"]
-    except (UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+        weights: Mapping[str, Tensor] = content["state_dict"]
+    except (UnpicklingError, RuntimeError, EOFError, LookupError, TypeError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(
             f"ckpt_path: got {path}, expected a checkpoint of tensors and plain values ({reason})"
         ) from None
+    return weights
+
+
+def check_weights(path: Path, weights: Mapping[str, Tensor], model: nn.Module) -> None:
+    """Refuse a checkpoint of another model, before time is spent.
+
+    Raises:
+        ValueError: Naming the file, and the first weight that does not fit.
+    """
     expected = model.state_dict()
     for name in {**expected, **weights}:
         came, wanted = (
