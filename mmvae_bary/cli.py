@@ -377,6 +377,8 @@ def _said(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     message = " ".join(str(error).split())
+    if "Expected an instantiatable class" in message:
+        message += ": options come after the --config, or the --model or --data, that they change"
     return message + _suggestion(message) if misspelt else message
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +18,8 @@ def whole(path: Path) -> Iterator[Path]:
     """A file to write beside, which takes the place of ``path`` when the block is through.
 
     So a reader finds the old file or the new one, whoever else writes it too and whenever a
-    process is killed. Where the block raises, the new one is removed.
+    process is killed. Where the block raises, the new one is removed, and an error of the disk
+    says which file it was.
 
     Example:
         >>> from pathlib import Path
@@ -29,6 +32,9 @@ def whole(path: Path) -> Iterator[Path]:
     try:
         yield beside
         beside.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
     finally:
         beside.unlink(missing_ok=True)
 
@@ -37,3 +43,12 @@ def write_whole(path: Path, text: str) -> None:
     """Write a text file by :func:`whole`."""
     with whole(path) as beside:
         beside.write_text(text, encoding="utf-8")
+
+
+def save_whole(path: Path, content: dict[str, Any]) -> None:
+    """Write what torch can save by :func:`whole`."""
+    with whole(path) as beside, beside.open("wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # torch's, when it closes what a full disk cut short
+            raise error.__context__ or error from None

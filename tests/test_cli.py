@@ -400,25 +400,6 @@ def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
-def test_two_processes_give_what_one_gives(cache: str) -> None:
-    """Real runs of two processes, on a number of batches that they cannot share evenly."""
-    two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.accelerator=cpu"]
-    small = [*short(cache), "--data.init_args.eval_batch_size=30"]
-    fitted = run_cli("fit", "--config=digits.yaml", "--model=MoEVAE", *small, *two)
-    assert fitted.returncode == 0, fitted.stderr
-    (run,) = runs()
-    last = f"--ckpt_path={run}/checkpoints/last.ckpt"
-    arguments = [f"--config={run}/config.yaml", last, "--data.init_args.eval_batch_size=50"]
-    tested = run_cli("test", *arguments, *two)
-    assert tested.returncode == 0, tested.stderr
-    cli.main(["test", *arguments, "--trainer.devices=1", "--trainer.strategy=auto"])
-    other, one = (results(folder) for folder in runs()[1:])
-    assert [result["meta"]["processes"] for result in (one, other)] == [1, 2]
-    assert one["meta"]["steps"] == other["meta"]["steps"] == 6
-    for key in one.keys() - {"meta"}:
-        assert other[key] == pytest.approx(one[key], rel=1e-6, abs=1e-6), key
-
-
 BAD_COMMANDS = {
     "unknown configuration": (
         ["fit", "--config=digit.yaml"],

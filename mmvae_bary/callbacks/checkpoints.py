@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
-from mmvae_bary.writing import whole
+from mmvae_bary.writing import save_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,8 +66,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
             return
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with whole(target) as beside:
-            torch.save(checkpoint, beside)
+        save_whole(target, checkpoint)
 
 
 def read_weights(path: Path) -> Mapping[str, Tensor]:

@@ -13,7 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from mmvae_bary.distributions import seeded
 from mmvae_bary.metrics.average_precision import average_precision
-from mmvae_bary.writing import whole
+from mmvae_bary.writing import save_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -123,8 +123,7 @@ class ModalityClassifiers:
         """Keep weights and scores, so that a reader finds the whole file or none."""
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {"score": self.score, "measured_on": self.measured_on}
-        with whole(path) as beside:
-            torch.save({"state_dict": self.networks.state_dict(), **content}, beside)
+        save_whole(path, {"state_dict": self.networks.state_dict(), **content})
 
     def _freeze(self, device: torch.device) -> None:
         self.networks.to(device).eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""A training to be run in one process or two: ``python -m tests.reliability.train OUT --devices 2``.
+"""A training in one process or two: ``python -m tests.reliability.train OUT --devices 2``.
 
 Posteriors are so sharp that draws do not matter, so that what remains is how processes share
 batches and gradients.
@@ -11,7 +11,7 @@ from functools import partial
 
 import torch
 from lightning.pytorch import Trainer, seed_everything
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmvae_bary import WBVAE, DigitsDataModule, Modality
 from mmvae_bary.networks import MLPDecoder, MLPEncoder
@@ -42,7 +42,7 @@ def main() -> None:
         name: Modality(shape, Sharp(shape, WIDTH, [32]), MLPDecoder(WIDTH, shape, [32]))
         for name, shape in SHAPES.items()
     }
-    model: nn.Module = WBVAE(modalities, WIDTH, optimizer=partial(torch.optim.SGD, lr=1e-5))
+    model = WBVAE(modalities, WIDTH, optimizer=partial(torch.optim.SGD, lr=1e-5))
     trainer = Trainer(
         accelerator="cpu", devices=options.devices, max_steps=STEPS, logger=False,
         strategy="ddp" if options.devices > 1 else "auto", limit_val_batches=0,
