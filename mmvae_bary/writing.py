@@ -23,9 +23,11 @@ def whole(path: Path) -> Iterator[Path]:
 
     Example:
         >>> from pathlib import Path
-        >>> with whole(Path("note.txt")) as beside:
-        ...     _ = beside.write_text("new")
-        >>> Path("note.txt").read_text()
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     with whole(Path(folder, "note.txt")) as beside:
+        ...         _ = beside.write_text("new")
+        ...     Path(folder, "note.txt").read_text()
         'new'
     """
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
