@@ -83,10 +83,11 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         weights: Mapping[str, Tensor] = content["state_dict"]
-    except (UnpicklingError, RuntimeError, EOFError, LookupError, TypeError) as error:
-        reason = str(error).strip().partition("\n")[0]
+    # torch's own words would advise to load it all the same
+    except (UnpicklingError, RuntimeError, EOFError, LookupError, TypeError):
         raise ValueError(
-            f"ckpt_path: got {path}, expected a checkpoint of tensors and plain values ({reason})"
+            f"ckpt_path: got {path}, which is damaged, no checkpoint or holds code, expected a "
+            "checkpoint of tensors and plain values"
         ) from None
     return weights
 

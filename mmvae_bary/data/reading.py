@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from scipy import sparse
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 SHOWN = 5  # rows or columns that an error names
@@ -156,11 +160,20 @@ def _not_numbers(table: Table) -> str:
     if values.ndim != 2 or values.dtype.kind != "O":
         return f"values of type {values.dtype}"
     for (row, place), value in np.ndenumerate(values):
-        if value is not None and not isinstance(value, (int, float, np.number)):
+        if not _is_number(value):
             column = table.columns[place] if len(table.columns) else place
             hint = f" (index={column!r} aligns rows by it)" if len(table.columns) else ""
             return f"{str(value)!r} in column {column!r}, row {row}{hint}"
     return ""
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it stands for a number or none; in a column with a word, numbers are text too."""
+    try:
+        float(0 if value is None else value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _from_frame(name: str, frame: Any, index: str | None) -> Table:
@@ -206,7 +219,7 @@ def _read_file(name: str, path: str) -> Any:
     suffix = Path(file).suffix
     readers: Mapping[str, Any] = {
         ".npy": lambda: np.load(file),
-        ".npz": lambda: _read_npz(name, file, member),
+        ".npz": lambda: np.load(file),
         ".csv": lambda: package(name, "pandas", "tables").read_csv(file),
         ".tsv": lambda: package(name, "pandas", "tables").read_csv(file, sep="\t"),
         ".parquet": lambda: package(name, "pandas", "tables").read_parquet(file),
@@ -214,22 +227,36 @@ def _read_file(name: str, path: str) -> Any:
     }
     if suffix not in readers:
         raise ValueError(f"{name}: got a {suffix!r} file, expected one of {list(readers)}")
-    return readers[suffix]()
+    with _readable(name, file):
+        content = readers[suffix]()
+    return _member(name, file, content, member) if suffix == ".npz" else content
 
 
-def _read_npz(name: str, file: str, member: str) -> Any:
-    with np.load(file) as archive:
+def _member(name: str, file: str, archive: Any, member: str) -> Any:
+    with archive:
         members = list(archive)
-        if "indptr" in members and not member:
-            return sparse.load_npz(file)
         if not member and len(members) == 1:
             member = members[0]
-        if member not in members:
+        is_sparse = "indptr" in members and not member
+        if member not in members and not is_sparse:
             raise ValueError(
                 f"{name}: got {member!r} of {file}, expected one of its arrays, "
                 f"{file}:NAME with NAME among {members}"
             )
-        return archive[member]
+        with _readable(name, file):
+            return sparse.load_npz(file) if is_sparse else archive[member]
+
+
+@contextmanager
+def _readable(name: str, file: str) -> Iterator[None]:
+    """Say which file it is that a reader could make nothing of."""
+    try:
+        yield
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        kind, reason = Path(file).suffix, str(error).partition("\n")[0].partition(". ")[0]
+        raise ValueError(
+            f"{name}: got {file}, which cannot be read, expected a whole {kind} file ({reason})"
+        ) from None
 
 
 def package(name: str, module: str, extra: str) -> Any:
