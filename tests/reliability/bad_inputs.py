@@ -45,14 +45,16 @@ from mmvae_bary.distributions import diagonal_gaussian
 from mmvae_bary.divergences import wasserstein
 from mmvae_bary.likelihoods import Laplace
 from mmvae_bary.networks import MLPDecoder, MLPEncoder
+from mmvae_bary.plans import PACKAGED
 from tests.conftest import tiny_inputs, tiny_model
 
 MISTAKES = (ValueError, TypeError, OSError, RuntimeError, KeyError)
 HEADING = """# Wrong input
 
-What is said of a mistake: what came and what was expected, before time is spent. On the command line it is one
-line, `mmvae: error: ...`, and `--debug` shows where it was found; in Python it is an exception's message. This
-table is printed by `python -m tests.reliability.bad_inputs`, and each row is a test.
+What is said of a mistake: what came and what was expected, before time is spent. On the command
+line it is one line, `mmvae: error: ...`, and `--debug` shows where it was found; in Python it is an
+exception's message. This table is printed by `python -m tests.reliability.bad_inputs`, and each row
+is a test.
 """
 MARKER = Path("was_run")
 ONE = "--trainer.max_steps=1"  # lest a mistake that is not seen take long
@@ -112,7 +114,7 @@ def fit(*arguments: str) -> None:
 
 def fit_changed(change: Callable[[dict[str, Any]], object]) -> None:
     """A run of the packaged configuration, changed."""
-    content = yaml.safe_load(Path(cli.PACKAGED["digits.yaml"]).read_text(encoding="utf-8"))
+    content = yaml.safe_load(Path(PACKAGED["digits.yaml"]).read_text(encoding="utf-8"))
     change(content)
     run("fit", f"--config={write('own.yaml', yaml.safe_dump(content))}", ONE)
 
@@ -157,6 +159,18 @@ def test_with(checkpoint: str) -> None:
     run("test", "--config=digits.yaml", f"--ckpt_path={checkpoint}")
 
 
+def reproduce_into_another() -> None:
+    write("runs/reproduce/digits/PoEVAE/seed_0/x", "x")
+    run("reproduce", "digits", "--models", "PoEVAE", "--seeds", "1")
+
+
+def fit_into_another() -> None:
+    write("runs/digits/version_7/config.yaml", "a: 1")
+    logger = {"save_dir": "runs", "name": "digits", "version": 7}
+    logger = {"class_path": "CSVLogger", "init_args": logger}
+    fit(f"--trainer.logger={json.dumps(logger)}")
+
+
 CASES = [
     Mistake("constructor", "no modalities", lambda: MWBVAE({}, 2)),
     Mistake("constructor", "a modality called `a+b`", lambda: MWBVAE({"a+b": width(2)}, 2)),
@@ -196,94 +210,307 @@ CASES = [
     ),
     Mistake("constructor", "no barycenter", lambda: tiny_model()),
     Mistake("constructor", "a scale of zero", lambda: Laplace(0.0)),
-    Mistake("constructor", "a mixture of mixtures", lambda: SubsetMixture(SubsetMixture(ProductOfExperts()))),
+    Mistake(
+        "constructor",
+        "a mixture of mixtures",
+        lambda: SubsetMixture(SubsetMixture(ProductOfExperts())),
+    ),
     Mistake("constructor", "a prior unknown", lambda: ProductOfExperts("sometimes")),  # type: ignore[arg-type]
     Mistake("constructor", "alpha above one", lambda: AlphaBarycenter(1.5)),
     Mistake("constructor", "no tolerance", lambda: WassersteinBarycenter(tolerance=0.0)),
     Mistake("constructor", "size weights of zero", lambda: SizeWeights([0.0, 0.0])),
-    Mistake("constructor", "no iterations", lambda: NumericalBarycenter(wasserstein, max_iterations=0)),
+    Mistake(
+        "constructor", "no iterations", lambda: NumericalBarycenter(wasserstein, max_iterations=0)
+    ),
     Mistake("constructor", "a batch size of zero", lambda: DigitsDataModule(batch_size=0)),
     Mistake("constructor", "a share missing above one", lambda: DigitsDataModule(missing=1.5)),
     Mistake("constructor", "a negative number of tuples", lambda: DigitsDataModule(num_test=-1)),
-    Mistake("constructor", "no samples of coherence", lambda: CoherenceCallback({}, num_samples=0)),
-    Mistake("constructor", "an unknown representation", lambda: LinearProbeCallback(representation="mode")),  # type: ignore[arg-type]
+    Mistake(
+        "constructor", "no samples of coherence", lambda: CoherenceCallback({}, num_samples=0)
+    ),
+    Mistake(
+        "constructor",
+        "an unknown representation",
+        lambda: LinearProbeCallback(representation="mode"),  # type: ignore[arg-type]
+    ),
     Mistake("constructor", "no draws", lambda: LogLikelihoodCallback(num_samples=0)),
-    Mistake("constructor", "weights of Inception that are not there", lambda: QualityCallback("no.pth")),
+    Mistake(
+        "constructor", "weights of Inception that are not there", lambda: QualityCallback("no.pth")
+    ),
     Mistake("constructor", "an unknown file format", lambda: PredictionCallback("xls")),  # type: ignore[arg-type]
-    Mistake("fusion", "negative weights", lambda: ProductOfExperts()(experts(2, 3, 4), torch.tensor([1.0, -1, 1]))),
-    Mistake("fusion", "no expert at all", lambda: ProductOfExperts()(experts(2, 3, 4), torch.zeros(3))),
-    Mistake("fusion", "weights for other experts", lambda: ProductOfExperts()(experts(2, 3, 4), torch.ones(2))),
+    Mistake(
+        "fusion",
+        "negative weights",
+        lambda: ProductOfExperts()(experts(2, 3, 4), torch.tensor([1.0, -1, 1])),
+    ),
+    Mistake(
+        "fusion", "no expert at all", lambda: ProductOfExperts()(experts(2, 3, 4), torch.zeros(3))
+    ),
+    Mistake(
+        "fusion",
+        "weights for other experts",
+        lambda: ProductOfExperts()(experts(2, 3, 4), torch.ones(2)),
+    ),
     Mistake("fusion", "no dimension of experts", lambda: ProductOfExperts()(experts(4))),
-    Mistake("fusion", "thirteen modalities enumerated", lambda: SubsetMixture(ProductOfExperts())(experts(2, 13, 2))),
-    Mistake("fusion", "sixty modalities drawn", lambda: draw_subsets(torch.ones(60, dtype=torch.bool), 4)),
-    Mistake("batch", "an unknown modality", lambda: tiny_model(MWBVAE).encode({"sound": torch.zeros(2, 6)})),
-    Mistake("batch", "another shape", lambda: tiny_model(MWBVAE).encode({"code": torch.zeros(2, 7)})),
+    Mistake(
+        "fusion",
+        "thirteen modalities enumerated",
+        lambda: SubsetMixture(ProductOfExperts())(experts(2, 13, 2)),
+    ),
+    Mistake(
+        "fusion",
+        "sixty modalities drawn",
+        lambda: draw_subsets(torch.ones(60, dtype=torch.bool), 4),
+    ),
+    Mistake(
+        "batch",
+        "an unknown modality",
+        lambda: tiny_model(MWBVAE).encode({"sound": torch.zeros(2, 6)}),
+    ),
+    Mistake(
+        "batch", "another shape", lambda: tiny_model(MWBVAE).encode({"code": torch.zeros(2, 7)})
+    ),
     Mistake("batch", "nothing given", lambda: tiny_model(MWBVAE).encode({})),
-    Mistake("batch", "batches of two sizes", lambda: tiny_model(MWBVAE).encode({**tiny_inputs(3), "code": torch.zeros(2, 6)})),
-    Mistake("batch", "a name instead of names", lambda: tiny_model(MWBVAE).encode(tiny_inputs(), given="code")),
-    Mistake("batch", "given what is not there", lambda: tiny_model(MWBVAE).encode({"code": torch.zeros(2, 6)}, given=["text"])),
+    Mistake(
+        "batch",
+        "batches of two sizes",
+        lambda: tiny_model(MWBVAE).encode({**tiny_inputs(3), "code": torch.zeros(2, 6)}),
+    ),
+    Mistake(
+        "batch",
+        "a name instead of names",
+        lambda: tiny_model(MWBVAE).encode(tiny_inputs(), given="code"),
+    ),
+    Mistake(
+        "batch",
+        "given what is not there",
+        lambda: tiny_model(MWBVAE).encode({"code": torch.zeros(2, 6)}, given=["text"]),
+    ),
     Mistake("batch", "given without inputs", lambda: tiny_model(MWBVAE).generate(given=["code"])),
     Mistake("batch", "an unknown target", lambda: tiny_model(MWBVAE).generate(targets=["sound"])),
-    Mistake("batch", "no draws", lambda: tiny_model(MWBVAE).log_likelihood(tiny_inputs(), num_samples=0)),
-    Mistake("batch", "a mask of numbers", lambda: tiny_model(MWBVAE).encode_batch(Batch(tiny_inputs(2), torch.ones(2, 3)))),
-    Mistake("batch", "a mask of other samples", lambda: tiny_model(MWBVAE).encode_batch(Batch(tiny_inputs(2), torch.ones(5, 3, dtype=torch.bool)))),
-    Mistake("batch", "nothing to impute with", lambda: tiny_model(MWBVAE).impute(tiny_inputs(), num_samples=0)),
+    Mistake(
+        "batch",
+        "no draws",
+        lambda: tiny_model(MWBVAE).log_likelihood(tiny_inputs(), num_samples=0),
+    ),
+    Mistake(
+        "batch",
+        "a mask of numbers",
+        lambda: tiny_model(MWBVAE).encode_batch(Batch(tiny_inputs(2), torch.ones(2, 3))),
+    ),
+    Mistake(
+        "batch",
+        "a mask of other samples",
+        lambda: tiny_model(MWBVAE).encode_batch(
+            Batch(tiny_inputs(2), torch.ones(5, 3, dtype=torch.bool))
+        ),
+    ),
+    Mistake(
+        "batch",
+        "nothing to impute with",
+        lambda: tiny_model(MWBVAE).impute(tiny_inputs(), num_samples=0),
+    ),
     Mistake("data files", "no file", lambda: arrays(modalities={"a": "no.csv"})),
     Mistake("data files", "an unknown ending", lambda: table("xlsx", "1")),
     Mistake("data files", "text for a .npy", lambda: table("npy", "text"), foreign=True),
     Mistake("data files", "text for a .npz", lambda: table("npz", "text"), foreign=True),
     Mistake("data files", "an empty .csv", lambda: table("csv", ""), foreign=True),
-    Mistake("data files", "a word among numbers", lambda: table("csv", "x,y\n1,2\n3,four\n" + "1,2\n" * 20)),
+    Mistake(
+        "data files",
+        "a word among numbers",
+        lambda: table("csv", "x,y\n1,2\n3,four\n" + "1,2\n" * 20),
+    ),
     Mistake("data files", "text for a .parquet", lambda: table("parquet", "text"), foreign=True),
-    Mistake("data files", "tables of two lengths", lambda: arrays(modalities={"a": np.ones((30, 3)), "b": np.ones((29, 2))})),
-    Mistake("data files", "an infinite number", lambda: arrays(modalities={"a": np.full((30, 3), np.inf)})),
+    Mistake(
+        "data files",
+        "tables of two lengths",
+        lambda: arrays(modalities={"a": np.ones((30, 3)), "b": np.ones((29, 2))}),
+    ),
+    Mistake(
+        "data files",
+        "an infinite number",
+        lambda: arrays(modalities={"a": np.full((30, 3), np.inf)}),
+    ),
     Mistake("data files", "a label too few", lambda: arrays(label=np.zeros(29, int))),
     Mistake("data files", "an unknown kind", lambda: arrays(kinds={"a": "colours"})),
     Mistake("data files", "a kind that is not so", lambda: arrays(kinds={"a": "one-hot"})),
-    Mistake("data files", "shares above one", lambda: arrays(validation_share=0.6, test_share=0.6)),
-    Mistake("data files", "rows named twice", lambda: arrays(modalities={"a": write("a.csv", "id,x\n" + "p,1\n" * 20)}, index="id")),
-    Mistake("data files", "no column of names", lambda: arrays(modalities={"a": write("a.csv", "x,y\n" + "1,2\n" * 20)}, index="id")),
-    Mistake("YAML", "broken syntax", lambda: run("fit", f"--config={write('c.yaml', 'model: [1, 2')}"), foreign=True),
-    Mistake("YAML", "a list instead of settings", lambda: run("fit", f"--config={write('c.yaml', '- 1')}"), foreign=True),
-    Mistake("YAML", "an unknown section", lambda: fit_changed(lambda c: c.update(modle={"a": 1})), foreign=True),
-    Mistake("YAML", "a misspelt setting", lambda: fit_changed(lambda c: c["model"]["init_args"].update(latent_dimm=3)), foreign=True),
-    Mistake("YAML", "a function for a network", lambda: fit_changed(lambda c: image(c).update(encoder={"class_path": "os.system", "init_args": {"command": "mkdir was_run"}})), foreign=True),
-    Mistake("YAML", "a class that is no model", lambda: fit_changed(lambda c: c["model"].update(class_path="subprocess.Popen")), foreign=True),
-    Mistake("YAML", "a class that is no barycenter", lambda: fit_changed(lambda c: c["model"]["init_args"].update(barycenter={"class_path": "torch.nn.ReLU"})), foreign=True),
-    Mistake("YAML", "a class that is no data module", lambda: fit_changed(lambda c: c["data"].update(class_path="collections.Counter")), foreign=True),
-    Mistake("YAML", "a width that does not fit", lambda: fit_changed(lambda c: c["model"]["init_args"].update(latent_dim=21))),
-    Mistake("YAML", "a classifier too few", lambda: fit_changed(lambda c: c["trainer"]["callbacks"][2]["init_args"]["classifiers"].pop("text"))),
-    Mistake("YAML", "quality without classifiers", lambda: fit_changed(lambda c: c["trainer"]["callbacks"].pop(2))),
+    Mistake(
+        "data files", "shares above one", lambda: arrays(validation_share=0.6, test_share=0.6)
+    ),
+    Mistake(
+        "data files",
+        "rows named twice",
+        lambda: arrays(modalities={"a": write("a.csv", "id,x\n" + "p,1\n" * 20)}, index="id"),
+    ),
+    Mistake(
+        "data files",
+        "no column of names",
+        lambda: arrays(modalities={"a": write("a.csv", "x,y\n" + "1,2\n" * 20)}, index="id"),
+    ),
+    Mistake(
+        "YAML",
+        "broken syntax",
+        lambda: run("fit", f"--config={write('c.yaml', 'model: [1, 2')}"),
+        foreign=True,
+    ),
+    Mistake(
+        "YAML",
+        "a list instead of settings",
+        lambda: run("fit", f"--config={write('c.yaml', '- 1')}"),
+        foreign=True,
+    ),
+    Mistake(
+        "YAML",
+        "an unknown section",
+        lambda: fit_changed(lambda c: c.update(modle={"a": 1})),
+        foreign=True,
+    ),
+    Mistake(
+        "YAML",
+        "a misspelt setting",
+        lambda: fit_changed(lambda c: c["model"]["init_args"].update(latent_dimm=3)),
+        foreign=True,
+    ),
+    Mistake(
+        "YAML",
+        "a function for a network",
+        lambda: fit_changed(
+            lambda c: image(c).update(
+                encoder={"class_path": "os.system", "init_args": {"command": "mkdir was_run"}}
+            )
+        ),
+        foreign=True,
+    ),
+    Mistake(
+        "YAML",
+        "a class that is no model",
+        lambda: fit_changed(lambda c: c["model"].update(class_path="subprocess.Popen")),
+        foreign=True,
+    ),
+    Mistake(
+        "YAML",
+        "a class that is no barycenter",
+        lambda: fit_changed(
+            lambda c: c["model"]["init_args"].update(barycenter={"class_path": "torch.nn.ReLU"})
+        ),
+        foreign=True,
+    ),
+    Mistake(
+        "YAML",
+        "a class that is no data module",
+        lambda: fit_changed(lambda c: c["data"].update(class_path="collections.Counter")),
+        foreign=True,
+    ),
+    Mistake(
+        "YAML",
+        "a width that does not fit",
+        lambda: fit_changed(lambda c: c["model"]["init_args"].update(latent_dim=21)),
+    ),
+    Mistake(
+        "YAML",
+        "a classifier too few",
+        lambda: fit_changed(
+            lambda c: c["trainer"]["callbacks"][2]["init_args"]["classifiers"].pop("text")
+        ),
+    ),
+    Mistake(
+        "YAML",
+        "quality without classifiers",
+        lambda: fit_changed(lambda c: c["trainer"]["callbacks"].pop(2)),
+    ),
     Mistake("command line", "an unknown configuration", lambda: run("fit", "--config=digit.yaml")),
     Mistake("command line", "no configuration", lambda: run("fit"), foreign=True),
-    Mistake("command line", "options before the configuration", lambda: run("fit", "--data.init_args.num_test=9", "--config=digits.yaml"), foreign=True),
-    Mistake("command line", "a misspelt option", lambda: fit("--model.init_args.betta=1"), foreign=True),
-    Mistake("command line", "a misspelt option of the trainer", lambda: fit("--trainer.max_stepss=1"), foreign=True),
+    Mistake(
+        "command line",
+        "options before the configuration",
+        lambda: run("fit", "--data.init_args.num_test=9", "--config=digits.yaml"),
+        foreign=True,
+    ),
+    Mistake(
+        "command line", "a misspelt option", lambda: fit("--model.init_args.betta=1"), foreign=True
+    ),
+    Mistake(
+        "command line",
+        "a misspelt option of the trainer",
+        lambda: fit("--trainer.max_stepss=1"),
+        foreign=True,
+    ),
     Mistake("command line", "an unknown model", lambda: fit("--model=MWBVAEE"), foreign=True),
-    Mistake("command line", "a number that is none", lambda: fit("--data.init_args.num_train=many"), foreign=True),
-    Mistake("command line", "an unknown precision", lambda: fit("--trainer.precision=12"), foreign=True),
-    Mistake("command line", "no device", lambda: fit("--trainer.devices=0", "--trainer.accelerator=cpu"), foreign=True),
-    Mistake("command line", "an accelerator that is not there", lambda: fit("--trainer.accelerator=tpu"), foreign=True),
-    Mistake("command line", "batches larger than the data", lambda: fit("--data.init_args.num_train=600", "--data.init_args.batch_size=900", "--trainer.limit_val_batches=0")),
-    Mistake("command line", "more rows than there are", lambda: fit("--data.init_args.num_train=100")),
-    Mistake("command line", "nothing to predict with", lambda: run("predict", "--config=digits.yaml")),
+    Mistake(
+        "command line",
+        "a number that is none",
+        lambda: fit("--data.init_args.num_train=many"),
+        foreign=True,
+    ),
+    Mistake(
+        "command line", "an unknown precision", lambda: fit("--trainer.precision=12"), foreign=True
+    ),
+    Mistake(
+        "command line",
+        "no device",
+        lambda: fit("--trainer.devices=0", "--trainer.accelerator=cpu"),
+        foreign=True,
+    ),
+    Mistake(
+        "command line",
+        "an accelerator that is not there",
+        lambda: fit("--trainer.accelerator=tpu"),
+        foreign=True,
+    ),
+    Mistake(
+        "command line",
+        "batches larger than the data",
+        lambda: fit(
+            "--data.init_args.num_train=600",
+            "--data.init_args.batch_size=900",
+            "--trainer.limit_val_batches=0",
+        ),
+    ),
+    Mistake(
+        "command line", "more rows than there are", lambda: fit("--data.init_args.num_train=100")
+    ),
+    Mistake(
+        "command line", "nothing to predict with", lambda: run("predict", "--config=digits.yaml")
+    ),
     Mistake("command line", "an unknown benchmark", lambda: run("reproduce", "cifar")),
-    Mistake("command line", "an unknown model to reproduce", lambda: run("reproduce", "digits", "--models", "VAE")),
+    Mistake(
+        "command line",
+        "an unknown model to reproduce",
+        lambda: run("reproduce", "digits", "--models", "VAE"),
+    ),
     Mistake("command line", "no seeds", lambda: run("reproduce", "digits", "--seeds", "0")),
-    Mistake("command line", "a setting that differs by run", lambda: run("reproduce", "digits", "--seed_everything=3")),
+    Mistake(
+        "command line",
+        "a setting that differs by run",
+        lambda: run("reproduce", "digits", "--seed_everything=3"),
+    ),
     Mistake("checkpoints", "no file", lambda: test_with("no.ckpt")),
     Mistake("checkpoints", "a text file", lambda: test_with(write("a.ckpt", "text"))),
     Mistake("checkpoints", "an empty file", lambda: test_with(write("a.ckpt", ""))),
-    Mistake("checkpoints", "code in it", lambda: test_with(saved("a.ckpt", {"state_dict": Opener()}))),
+    Mistake(
+        "checkpoints", "code in it", lambda: test_with(saved("a.ckpt", {"state_dict": Opener()}))
+    ),
     Mistake("checkpoints", "no weights in it", lambda: test_with(saved("a.ckpt", {"epoch": 1}))),
-    Mistake("checkpoints", "of another model", lambda: test_with(saved("a.ckpt", {"state_dict": {"a": torch.ones(2)}}))),
+    Mistake(
+        "checkpoints",
+        "of another model",
+        lambda: test_with(saved("a.ckpt", {"state_dict": {"a": torch.ones(2)}})),
+    ),
     Mistake("run folders", "no run", lambda: run("report", "nowhere")),
-    Mistake("run folders", "a broken results.json", lambda: run("report", str(finished_run(results="{")))),
-    Mistake("run folders", "a broken config.yaml", lambda: run("report", str(finished_run(config="a: [")))),
+    Mistake(
+        "run folders",
+        "a broken results.json",
+        lambda: run("report", str(finished_run(results="{"))),
+    ),
+    Mistake(
+        "run folders",
+        "a broken config.yaml",
+        lambda: run("report", str(finished_run(config="a: ["))),
+    ),
     Mistake("run folders", "of another version", lambda: run("report", str(finished_run()))),
-    Mistake("run folders", "a run of something else", lambda: (write("runs/reproduce/digits/PoEVAE/seed_0/x", "x"), run("reproduce", "digits", "--models", "PoEVAE", "--seeds", "1"))),
-    Mistake("run folders", "of another run", lambda: (write("runs/digits/version_7/config.yaml", "a: 1"), fit('--trainer.logger={"class_path": "CSVLogger", "init_args": {"save_dir": "runs", "name": "digits", "version": 7}}'))),
-]  # fmt: skip
+    Mistake("run folders", "a run of something else", reproduce_into_another),
+    Mistake("run folders", "of another run", fit_into_another),
+]
 
 
 def said(mistake: Mistake) -> str:
