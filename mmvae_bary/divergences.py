@@ -3,24 +3,59 @@ r"""Divergences between Gaussians, each a pure function ``(p, q) -> (...)`` in n
 The paper's Eq. 4 defines a barycenter as the :math:`q` that minimises
 :math:`\sum_m \lambda_m d(q_m, q)`, so a divergence is always called as ``d(expert, barycenter)``.
 Both arguments are Gaussians of one kind, diagonal or full, of broadcasting batch shapes.
+
+Values are in float32 or wider. In float32 they saturate at
+:func:`~mmvae_bary.distributions.largest`, 3.2e29, and gradients with respect to means and scales
+likewise; the gradient of a saturated value is what it would be without.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import torch
 from torch.distributions import Distribution, MultivariateNormal, kl_divergence
 
-from mmvae_bary.distributions import Mixture, as_double, parameters, standard_gaussian
+from mmvae_bary.distributions import (
+    Mixture,
+    as_double,
+    at_least_float32,
+    largest,
+    map_parameters,
+    narrowed,
+    parameters,
+    standard_gaussian,
+)
 from mmvae_bary.matrices import cholesky, symmetric_sqrt
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from mmvae_bary.distributions import Gaussian, Posterior
 
+Rest = ParamSpec("Rest")
 
+
+def _in_double(
+    divergence: Callable[Concatenate[Distribution, Distribution, Rest], Tensor],
+) -> Callable[Concatenate[Distribution, Distribution, Rest], Tensor]:
+    """Compute in float64, which holds the squares and quotients of all that float32 does."""
+
+    @wraps(divergence)
+    def wide(p: Distribution, q: Distribution, *args: Rest.args, **kwargs: Rest.kwargs) -> Tensor:
+        _check_kinds(p, q)
+        value = divergence(
+            map_parameters(as_double, p), map_parameters(as_double, q), *args, **kwargs
+        )
+        return narrowed(value, parameters(p)[0])
+
+    return wide
+
+
+@_in_double
 def kl(p: Distribution, q: Distribution) -> Tensor:
     r"""Forward (inclusive, mass-covering) Kullback-Leibler divergence.
 
@@ -28,6 +63,9 @@ def kl(p: Distribution, q: Distribution) -> Tensor:
 
     Returns:
         Nats, of the broadcast batch shape.
+
+    Raises:
+        TypeError: If one is diagonal and the other full, or either is not a Gaussian.
 
     Example:
         >>> from mmvae_bary.distributions import diagonal_gaussian
@@ -98,6 +136,7 @@ def alpha(p: Distribution, q: Distribution, alpha: float = 0.5) -> Tensor:
     return -torch.expm1(log_chernoff(p, q, alpha)) / (alpha * (1 - alpha))
 
 
+@_in_double
 def wasserstein(p: Distribution, q: Distribution) -> Tensor:
     r"""Squared 2-Wasserstein distance (Eq. 1 of the paper) of two Gaussians of one kind.
 
@@ -113,12 +152,10 @@ def wasserstein(p: Distribution, q: Distribution) -> Tensor:
     Raises:
         TypeError: If one is diagonal and the other full.
     """
-    _check_kinds(p, q)
     (p_loc, p_scale), (q_loc, q_scale) = parameters(p), parameters(q)
     squares = (p_loc - q_loc).square().sum(-1)
     if isinstance(p, MultivariateNormal):
-        # large traces leave a small difference
-        return squares + _bures(as_double(p_scale), as_double(q_scale)).to(squares)
+        return squares + _bures(p_scale, q_scale)
     return squares + (p_scale - q_scale).square().sum(-1)
 
 
@@ -151,7 +188,7 @@ def kl_to_standard(q: Gaussian) -> Tensor:
     """
     if isinstance(q, MultivariateNormal):
         return kl(q, standard_gaussian(q))
-    value: Tensor = _KLToStandard.apply(*parameters(q))
+    value: Tensor = _KLToStandard.apply(*map(at_least_float32, parameters(q)))
     return value
 
 
@@ -162,7 +199,7 @@ class _KLToStandard(torch.autograd.Function):
     def forward(ctx: Any, loc: Tensor, scale: Tensor) -> Tensor:
         ctx.save_for_backward(loc, scale)
         terms = scale.log().mul_(-2).sub_(1).addcmul_(scale, scale).addcmul_(loc, loc)
-        return terms.sum(-1) / 2
+        return (terms.sum(-1) / 2).clamp_(max=largest(terms.dtype))
 
     @staticmethod
     def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, Tensor]:
@@ -193,6 +230,7 @@ def kl_convexity_bound(q: Posterior, p: Distribution | None = None) -> Tensor:
     return torch.where(q.weights > 0, q.weights * divergence, 0.0).sum(-1)
 
 
+@_in_double
 def log_chernoff(p: Distribution, q: Distribution, alpha: float) -> Tensor:
     r"""Logarithm of the Chernoff coefficient, which stays exact where the coefficient vanishes.
 
@@ -209,7 +247,6 @@ def log_chernoff(p: Distribution, q: Distribution, alpha: float) -> Tensor:
     Raises:
         TypeError: If one is diagonal and the other full.
     """
-    _check_kinds(p, q)
     (p_loc, p_scale), (q_loc, q_scale) = parameters(p), parameters(q)
     if isinstance(p, MultivariateNormal):
         covariance = alpha * q_scale @ q_scale.mT + (1 - alpha) * p_scale @ p_scale.mT
@@ -229,9 +266,9 @@ def log_chernoff(p: Distribution, q: Distribution, alpha: float) -> Tensor:
 
 def _check_kinds(p: Distribution, q: Distribution) -> None:
     if isinstance(p, MultivariateNormal) != isinstance(q, MultivariateNormal):
-        raise TypeError(
-            f"got a {type(p).__name__} and an {type(q).__name__}, expected Gaussians of one kind"
-        )
+        kinds = "a MultivariateNormal", "an Independent"
+        first, second = kinds if isinstance(p, MultivariateNormal) else reversed(kinds)
+        raise TypeError(f"got {first} and {second}, expected Gaussians of one kind")
 
 
 def _log_det(factor: Tensor) -> Tensor:
