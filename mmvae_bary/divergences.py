@@ -6,7 +6,8 @@ Both arguments are Gaussians of one kind, diagonal or full, of broadcasting batc
 
 Values are in float32 or wider. In float32 they saturate at
 :func:`~mmvae_bary.distributions.largest`, 3.2e29, and gradients with respect to means and scales
-likewise; the gradient of a saturated value is what it would be without.
+likewise; the gradient of a saturated value is what it would be without, but that of
+:func:`kl_to_standard` of diagonal Gaussians, which is zero.
 """
 
 from __future__ import annotations
@@ -197,14 +198,15 @@ class _KLToStandard(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, loc: Tensor, scale: Tensor) -> Tensor:
-        ctx.save_for_backward(loc, scale)
         terms = scale.log().mul_(-2).sub_(1).addcmul_(scale, scale).addcmul_(loc, loc)
-        return (terms.sum(-1) / 2).clamp_(max=largest(terms.dtype))
+        value = (terms.sum(-1) / 2).clamp_(max=largest(terms.dtype))
+        ctx.save_for_backward(loc, scale, value)
+        return value
 
     @staticmethod
     def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, Tensor]:
-        loc, scale = ctx.saved_tensors
-        each = gradient[0].unsqueeze(-1)
+        loc, scale, value = ctx.saved_tensors
+        each = torch.where(value < largest(value.dtype), gradient[0], 0).unsqueeze(-1)
         return each * loc, (scale - scale.reciprocal()).mul_(each)
 
 

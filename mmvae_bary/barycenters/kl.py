@@ -19,7 +19,7 @@ from mmvae_bary.distributions import (
     parameters,
 )
 from mmvae_bary.divergences import jeffreys, kl, reverse_kl
-from mmvae_bary.matrices import cholesky, cholesky_of_inverse, symmetric_sqrt, symmetrize
+from mmvae_bary.matrices import cholesky, cholesky_of_inverse, symmetric_sqrt
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -193,7 +193,7 @@ class JeffreysBarycenter(Barycenter):
 
         w = self.solver(lambda w: torch.linalg.solve(identity + root(w), d), torch.zeros_like(d))
         mean = center + (unit @ w).squeeze(-1)
-        return full_gaussian(mean, cholesky(symmetrize(unit @ root(w) @ unit.mT)))
+        return full_gaussian(mean, unit @ cholesky(root(w)))  # of triangles a triangle
 
 
 def mixture(components: Gaussian, weights: Tensor) -> Mixture:
