@@ -295,7 +295,7 @@ class SaturatingNormal(Normal):
         return standardized(value, self.loc, self.scale).square().mul(-0.5) - log_scale
 
 
-class _Diagonal(Independent):
+class _Diagonal(Independent):  # type: ignore[type-arg]
     @property
     def stddev(self) -> Tensor:
         """Not the root of a variance, which may overflow."""

@@ -13,7 +13,7 @@ likewise; the gradient of a saturated value is what it would be without, but tha
 from __future__ import annotations
 
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch.distributions import Distribution, MultivariateNormal, kl_divergence
@@ -23,9 +23,9 @@ from mmvae_bary.distributions import (
     as_double,
     at_least_float32,
     largest,
-    map_parameters,
     narrowed,
     parameters,
+    rebuild,
     standard_gaussian,
 )
 from mmvae_bary.matrices import cholesky, symmetric_sqrt
@@ -37,23 +37,19 @@ if TYPE_CHECKING:
 
     from mmvae_bary.distributions import Gaussian, Posterior
 
-Rest = ParamSpec("Rest")
+F = TypeVar("F", bound="Callable[..., Tensor]")
 
 
-def _in_double(
-    divergence: Callable[Concatenate[Distribution, Distribution, Rest], Tensor],
-) -> Callable[Concatenate[Distribution, Distribution, Rest], Tensor]:
+def _in_double(divergence: F) -> F:
     """Compute in float64, which holds the squares and quotients of all that float32 does."""
 
     @wraps(divergence)
-    def wide(p: Distribution, q: Distribution, *args: Rest.args, **kwargs: Rest.kwargs) -> Tensor:
+    def wide(p: Distribution, q: Distribution, *args: Any, **kwargs: Any) -> Tensor:
         _check_kinds(p, q)
-        value = divergence(
-            map_parameters(as_double, p), map_parameters(as_double, q), *args, **kwargs
-        )
-        return narrowed(value, parameters(p)[0])
+        p_wide, q_wide = (rebuild(x, *map(as_double, parameters(x))) for x in (p, q))
+        return narrowed(divergence(p_wide, q_wide, *args, **kwargs), parameters(p)[0])
 
-    return wide
+    return cast("F", wide)
 
 
 @_in_double
@@ -260,10 +256,11 @@ def log_chernoff(p: Distribution, q: Distribution, alpha: float) -> Tensor:
         log_scales = (1 - alpha) * _log_det(p_scale) + alpha * _log_det(q_scale)
         result: Tensor = log_scales - _log_det(factor) - distance / 2
         return result
-    variance = alpha * q_scale.square() + (1 - alpha) * p_scale.square()
-    distance = alpha * (1 - alpha) * (p_loc - q_loc).square() / variance
-    scales = (1 - alpha) * p_scale.log() + alpha * q_scale.log()
-    return (scales - variance.log() / 2 - distance / 2).sum(-1)
+    ratio = (p_scale / q_scale).square()
+    variance = alpha + (1 - alpha) * ratio  # in units of that of q
+    distance = ((p_loc - q_loc) / q_scale).square() / variance
+    log_scales = (1 - alpha) * ratio.log() - variance.log()
+    return (log_scales - alpha * (1 - alpha) * distance).sum(-1) / 2
 
 
 def _check_kinds(p: Distribution, q: Distribution) -> None:

@@ -261,14 +261,15 @@ class _Precisions(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, scale: Tensor) -> Tensor:
         widest = torch.finfo(scale.dtype).max ** 0.2
-        precision = scale.clamp(1 / widest, widest).square_().reciprocal_()
+        precision: Tensor = scale.clamp(1 / widest, widest).square_().reciprocal_()
         ctx.save_for_backward(scale, precision)
         return precision
 
     @staticmethod
     def backward(ctx: Any, *gradient: Tensor) -> Tensor:
         scale, precision = ctx.saved_tensors
-        return gradient[0] * precision / scale * -2
+        result: Tensor = gradient[0] * precision / scale * -2
+        return result
 
 
 class _FromNatural(torch.autograd.Function):
