@@ -2,14 +2,18 @@
 
 A Gaussian is an ``Independent(Normal)`` with one event dimension (diagonal) or a
 ``MultivariateNormal`` (full covariance); every helper takes both and returns what it was given.
+
+Numbers saturate: what exceeds its precision becomes :func:`largest`, not infinite, and so does a
+gradient in float32. Gradients in float16 may overflow, which is what gradient scalers look for.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import contextmanager
 from math import prod
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 import torch
@@ -38,7 +42,7 @@ def diagonal_gaussian(loc: Tensor, scale: Tensor) -> DiagonalGaussian:
         >>> diagonal_gaussian(torch.zeros(3, 2), torch.ones(3, 2)).batch_shape
         torch.Size([3])
     """
-    return Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
+    return _Diagonal(SaturatingNormal(loc, scale, validate_args=False), 1, validate_args=False)
 
 
 def full_gaussian(loc: Tensor, scale_tril: Tensor) -> MultivariateNormal:
@@ -148,14 +152,109 @@ def select(p: Posterior, index: int) -> Posterior:
     return map_parameters(lambda tensor: tensor[index], p)
 
 
+def log_density(p: Distribution, value: Tensor) -> Tensor:
+    """The log-density, in nats; of full covariances in float64, for torch squares their scales."""
+    if not isinstance(p, MultivariateNormal):
+        density: Tensor = p.log_prob(value)
+        return density
+    wide = full_gaussian(*map(as_double, parameters(p)))
+    return narrowed(wide.log_prob(as_double(value)), p.loc)
+
+
 def at_least_float32(tensor: Tensor) -> Tensor:
     """The tensor in float32 where it is in half precision, unchanged elsewhere."""
     return tensor.float() if tensor.dtype in {torch.float16, torch.bfloat16} else tensor
 
 
 def as_double(tensor: Tensor) -> Tensor:
-    """The tensor in float64; on the CPU where its device, as Apple's, has none."""
-    return (tensor.cpu() if tensor.is_mps else tensor).double()
+    """The tensor in float64; on the CPU where its device, as Apple's, has none.
+
+    Its gradient saturates at :func:`largest` of the tensor's precision.
+    """
+    tensor = at_least_float32(tensor)
+    if tensor.dtype == torch.float64:
+        return tensor
+    wide: Tensor = _AsDouble.apply(tensor)
+    return wide
+
+
+def narrowed(tensor: Tensor, like: Tensor) -> Tensor:
+    """A tensor in float64, in the precision of another but at least float32.
+
+    It saturates there at :func:`largest`; its gradient is what it would be without.
+    """
+    if like.dtype == torch.float64:
+        return tensor
+    dtype = at_least_float32(like).dtype
+    return saturated(tensor, largest(dtype)).to(like.device, dtype)
+
+
+def largest(dtype: torch.dtype) -> float:
+    """At what numbers saturate: 2^-30 of the largest there is, 3.2e29 in float32.
+
+    So that their sum over a batch is finite as well.
+    """
+    return torch.finfo(dtype).max * 2.0**-30
+
+
+def saturated(tensor: Tensor, limit: float) -> Tensor:
+    """The tensor between -limit and limit; its gradient is what it would be without."""
+    result: Tensor = _Saturated.apply(tensor, limit)
+    return result
+
+
+def standardized(value: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    r"""Deviations in units of the scale, whose squares and gradients saturate.
+
+    .. math:: (x - \mu) / \sigma
+
+    The deviations, in float32 or wider, saturate at the root of :func:`largest`, 5.6e14 in
+    float32; their gradients are what they would be without, but not above :func:`largest`.
+    """
+    result: Tensor = _Standardized.apply(*map(at_least_float32, (value, loc, scale)))
+    return result
+
+
+class _AsDouble(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        ctx.dtype, ctx.device = tensor.dtype, tensor.device
+        return (tensor.cpu() if tensor.is_mps else tensor).double()
+
+    @staticmethod
+    def backward(ctx: Any, *gradient: Tensor) -> Tensor:
+        limit = largest(ctx.dtype)
+        return gradient[0].clamp(-limit, limit).to(ctx.device, ctx.dtype)
+
+
+class _Saturated(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, limit: float) -> Tensor:
+        return tensor.clamp(-limit, limit)
+
+    @staticmethod
+    def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient[0], None
+
+
+class _Standardized(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+        deviation = (value - loc) / scale
+        limit = math.sqrt(largest(deviation.dtype))
+        deviation = deviation.clamp_(-limit, limit)
+        ctx.save_for_backward(deviation, scale)
+        return deviation
+
+    @staticmethod
+    def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        deviation, scale = ctx.saved_tensors
+        limit = largest(deviation.dtype)
+        by_value = (gradient[0] / scale).clamp(-limit, limit)
+        by_scale = None
+        if ctx.needs_input_grad[2]:  # seldom of a likelihood
+            by_scale = -(by_value * deviation).clamp(-limit, limit)
+        return by_value, -by_value, by_scale
 
 
 def take(p: Gaussian, index: Tensor) -> Gaussian:
@@ -181,6 +280,27 @@ def take(p: Gaussian, index: Tensor) -> Gaussian:
 
 def _lift(condition: Tensor, tensor: Tensor, p: Gaussian) -> Tensor:
     return condition.reshape(*condition.shape, *[1] * (tensor.ndim - len(p.batch_shape)))
+
+
+class SaturatingNormal(Normal):
+    """A normal distribution whose log-density is finite, and so are its gradients.
+
+    Where torch squares a scale, which leaves the range of float32 beyond 1e-19 and 1e19, this
+    squares the deviation in units of the scale, which is :func:`standardized`.
+    """
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The log-density, in nats, in float32 or wider; not below -1.6e29 for that in float32."""
+        log_scale = at_least_float32(self.scale).log() + math.log(2 * math.pi) / 2
+        return standardized(value, self.loc, self.scale).square().mul(-0.5) - log_scale
+
+
+class _Diagonal(Independent):  # type: ignore[type-arg]
+    @property
+    def stddev(self) -> Tensor:
+        """Not the root of a variance, which may overflow."""
+        scale: Tensor = self.base_dist.stddev
+        return scale
 
 
 class Mixture(Distribution):
@@ -247,8 +367,8 @@ class Mixture(Distribution):
         """The exact log-density, in nats, at points of shape ``(..., D)``."""
         positive = self.weights > 0
         log_weights = torch.where(positive, self.weights, 1.0).log()
-        log_density = self.components.log_prob(value.unsqueeze(-1 - len(self.event_shape)))
-        terms = (log_weights + log_density).masked_fill(~positive, -torch.inf)
+        densities = log_density(self.components, value.unsqueeze(-1 - len(self.event_shape)))
+        terms = (log_weights + densities).masked_fill(~positive, -torch.inf)
         return torch.logsumexp(terms, -1)
 
     def weight_ratio(self, value: Tensor) -> Tensor:
@@ -273,9 +393,13 @@ class Mixture(Distribution):
 
     @property
     def variance(self) -> Tensor:
-        """The variance of each coordinate, of shape ``(*batch_shape, D)``."""
-        spread = (self.components.mean - self.mean.unsqueeze(-2)).square()
-        return self._average(self.components.variance + spread)
+        """The variance of each coordinate, of shape ``(*batch_shape, D)``; it may saturate."""
+        return narrowed(self._variance(), self.weights)
+
+    @property
+    def stddev(self) -> Tensor:
+        """The standard deviation of each coordinate, of shape ``(*batch_shape, D)``."""
+        return narrowed(self._variance().sqrt(), self.weights)
 
     def entropy_bounds(self) -> tuple[Tensor, Tensor]:
         r"""A lower and an upper bound of the entropy, in nats, which has no closed form.
@@ -287,6 +411,12 @@ class Mixture(Distribution):
 
     def __repr__(self) -> str:
         return f"Mixture({self.components.batch_shape[-1]} x {self.components})"
+
+    def _variance(self) -> Tensor:
+        """In float64, which holds the squares of all that float32 does."""
+        wide = map_parameters(as_double, self.components)
+        spread = wide.mean - as_double(self.mean).unsqueeze(-2)
+        return self._average(wide.variance + spread.square())
 
     def _average(self, values: Tensor) -> Tensor:
         weights = self.weights.unsqueeze(-1)

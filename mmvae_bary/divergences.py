@@ -3,24 +3,56 @@ r"""Divergences between Gaussians, each a pure function ``(p, q) -> (...)`` in n
 The paper's Eq. 4 defines a barycenter as the :math:`q` that minimises
 :math:`\sum_m \lambda_m d(q_m, q)`, so a divergence is always called as ``d(expert, barycenter)``.
 Both arguments are Gaussians of one kind, diagonal or full, of broadcasting batch shapes.
+
+Values are in float32 or wider. In float32 they saturate at
+:func:`~mmvae_bary.distributions.largest`, 3.2e29, and gradients with respect to means and scales
+likewise; the gradient of a saturated value is what it would be without, but that of
+:func:`kl_to_standard` of diagonal Gaussians, which is zero.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch.distributions import Distribution, MultivariateNormal, kl_divergence
 
-from mmvae_bary.distributions import Mixture, as_double, parameters, standard_gaussian
+from mmvae_bary.distributions import (
+    Mixture,
+    as_double,
+    at_least_float32,
+    largest,
+    narrowed,
+    parameters,
+    rebuild,
+    standard_gaussian,
+)
 from mmvae_bary.matrices import cholesky, symmetric_sqrt
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from mmvae_bary.distributions import Gaussian, Posterior
 
+F = TypeVar("F", bound="Callable[..., Tensor]")
 
+
+def _in_double(divergence: F) -> F:
+    """Compute in float64, which holds the squares and quotients of all that float32 does."""
+
+    @wraps(divergence)
+    def wide(p: Distribution, q: Distribution, *args: Any, **kwargs: Any) -> Tensor:
+        _check_kinds(p, q)
+        p_wide, q_wide = (rebuild(x, *map(as_double, parameters(x))) for x in (p, q))
+        return narrowed(divergence(p_wide, q_wide, *args, **kwargs), parameters(p)[0])
+
+    return cast("F", wide)
+
+
+@_in_double
 def kl(p: Distribution, q: Distribution) -> Tensor:
     r"""Forward (inclusive, mass-covering) Kullback-Leibler divergence.
 
@@ -28,6 +60,9 @@ def kl(p: Distribution, q: Distribution) -> Tensor:
 
     Returns:
         Nats, of the broadcast batch shape.
+
+    Raises:
+        TypeError: If one is diagonal and the other full, or either is not a Gaussian.
 
     Example:
         >>> from mmvae_bary.distributions import diagonal_gaussian
@@ -98,6 +133,7 @@ def alpha(p: Distribution, q: Distribution, alpha: float = 0.5) -> Tensor:
     return -torch.expm1(log_chernoff(p, q, alpha)) / (alpha * (1 - alpha))
 
 
+@_in_double
 def wasserstein(p: Distribution, q: Distribution) -> Tensor:
     r"""Squared 2-Wasserstein distance (Eq. 1 of the paper) of two Gaussians of one kind.
 
@@ -113,12 +149,10 @@ def wasserstein(p: Distribution, q: Distribution) -> Tensor:
     Raises:
         TypeError: If one is diagonal and the other full.
     """
-    _check_kinds(p, q)
     (p_loc, p_scale), (q_loc, q_scale) = parameters(p), parameters(q)
     squares = (p_loc - q_loc).square().sum(-1)
     if isinstance(p, MultivariateNormal):
-        # large traces leave a small difference
-        return squares + _bures(as_double(p_scale), as_double(q_scale)).to(squares)
+        return squares + _bures(p_scale, q_scale)
     return squares + (p_scale - q_scale).square().sum(-1)
 
 
@@ -151,7 +185,7 @@ def kl_to_standard(q: Gaussian) -> Tensor:
     """
     if isinstance(q, MultivariateNormal):
         return kl(q, standard_gaussian(q))
-    value: Tensor = _KLToStandard.apply(*parameters(q))
+    value: Tensor = _KLToStandard.apply(*map(at_least_float32, parameters(q)))
     return value
 
 
@@ -160,14 +194,15 @@ class _KLToStandard(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, loc: Tensor, scale: Tensor) -> Tensor:
-        ctx.save_for_backward(loc, scale)
         terms = scale.log().mul_(-2).sub_(1).addcmul_(scale, scale).addcmul_(loc, loc)
-        return terms.sum(-1) / 2
+        value = (terms.sum(-1) / 2).clamp_(max=largest(terms.dtype))
+        ctx.save_for_backward(loc, scale, value)
+        return value
 
     @staticmethod
     def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, Tensor]:
-        loc, scale = ctx.saved_tensors
-        each = gradient[0].unsqueeze(-1)
+        loc, scale, value = ctx.saved_tensors
+        each = torch.where(value < largest(value.dtype), gradient[0], 0).unsqueeze(-1)
         return each * loc, (scale - scale.reciprocal()).mul_(each)
 
 
@@ -193,6 +228,7 @@ def kl_convexity_bound(q: Posterior, p: Distribution | None = None) -> Tensor:
     return torch.where(q.weights > 0, q.weights * divergence, 0.0).sum(-1)
 
 
+@_in_double
 def log_chernoff(p: Distribution, q: Distribution, alpha: float) -> Tensor:
     r"""Logarithm of the Chernoff coefficient, which stays exact where the coefficient vanishes.
 
@@ -209,7 +245,6 @@ def log_chernoff(p: Distribution, q: Distribution, alpha: float) -> Tensor:
     Raises:
         TypeError: If one is diagonal and the other full.
     """
-    _check_kinds(p, q)
     (p_loc, p_scale), (q_loc, q_scale) = parameters(p), parameters(q)
     if isinstance(p, MultivariateNormal):
         covariance = alpha * q_scale @ q_scale.mT + (1 - alpha) * p_scale @ p_scale.mT
@@ -221,17 +256,18 @@ def log_chernoff(p: Distribution, q: Distribution, alpha: float) -> Tensor:
         log_scales = (1 - alpha) * _log_det(p_scale) + alpha * _log_det(q_scale)
         result: Tensor = log_scales - _log_det(factor) - distance / 2
         return result
-    variance = alpha * q_scale.square() + (1 - alpha) * p_scale.square()
-    distance = alpha * (1 - alpha) * (p_loc - q_loc).square() / variance
-    scales = (1 - alpha) * p_scale.log() + alpha * q_scale.log()
-    return (scales - variance.log() / 2 - distance / 2).sum(-1)
+    ratio = (p_scale / q_scale).square()
+    variance = alpha + (1 - alpha) * ratio  # in units of that of q
+    distance = ((p_loc - q_loc) / q_scale).square() / variance
+    log_scales = (1 - alpha) * ratio.log() - variance.log()
+    return (log_scales - alpha * (1 - alpha) * distance).sum(-1) / 2
 
 
 def _check_kinds(p: Distribution, q: Distribution) -> None:
     if isinstance(p, MultivariateNormal) != isinstance(q, MultivariateNormal):
-        raise TypeError(
-            f"got a {type(p).__name__} and an {type(q).__name__}, expected Gaussians of one kind"
-        )
+        kinds = "a MultivariateNormal", "an Independent"
+        first, second = kinds if isinstance(p, MultivariateNormal) else reversed(kinds)
+        raise TypeError(f"got {first} and {second}, expected Gaussians of one kind")
 
 
 def _log_det(factor: Tensor) -> Tensor:

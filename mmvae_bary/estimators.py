@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from mmvae_bary.distributions import diagonal_gaussian
+from mmvae_bary.distributions import at_least_float32, diagonal_gaussian, log_density
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,9 +99,10 @@ def importance_weighted(log_weights: Tensor) -> Estimate:
         >>> estimate.value.exp(), estimate.effective_sample_size, estimate.standard_error
         (tensor(2.), tensor(1.6000), tensor(0.3536))
     """
-    size = len(log_weights)
+    size, log_weights = len(log_weights), at_least_float32(log_weights)
     squares = log_weights.softmax(0).square().sum(0)
-    error = (squares - 1 / size).clamp(min=0).sqrt()
+    excess = squares - 1 / size
+    error = torch.where(excess > 0, torch.where(excess > 0, excess, 1).sqrt(), 0)
     value = log_weights.logsumexp(0) - math.log(size)
     return Estimate(value, error, squares.reciprocal())
 
@@ -136,5 +137,5 @@ def _log_ratio(q: Distribution, z: Tensor) -> Tensor:
     """The log-density of the standard normal less that of the proposal, of shape (..., B)."""
     width = z.shape[-1]
     prior = diagonal_gaussian(z.new_zeros(width), z.new_ones(width))
-    ratio: Tensor = prior.log_prob(z) - q.log_prob(z)
+    ratio: Tensor = prior.log_prob(z) - log_density(q, z)
     return ratio

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, distributions, nn
 
-from mmvae_bary.distributions import at_least_float32
+from mmvae_bary.distributions import (
+    SaturatingNormal,
+    at_least_float32,
+    largest,
+    saturated,
+    standardized,
+)
 
 LARGEST_LOG = 30.0  # of a count's mean
 
@@ -21,7 +27,8 @@ if TYPE_CHECKING:
 class Likelihood(nn.Module, ABC):
     """From a decoder's output to the distribution of a modality.
 
-    Whatever the precision of the decoder, the distribution is in float32 (or float64).
+    Whatever the precision of the decoder, the distribution is in float32 (or float64). Of any
+    finite output its log-density and gradients are finite: log-densities saturate.
     """
 
     def forward(self, output: Tensor, event_ndim: int) -> Distribution:
@@ -86,7 +93,7 @@ class Normal(_ScaledLikelihood):
     """
 
     def elementwise(self, output: Tensor) -> Distribution:
-        return distributions.Normal(output, self.scale.to(output), validate_args=False)
+        return SaturatingNormal(output, self.scale.to(output), validate_args=False)
 
 
 class Laplace(_ScaledLikelihood):
@@ -99,14 +106,14 @@ class Laplace(_ScaledLikelihood):
     """
 
     def elementwise(self, output: Tensor) -> Distribution:
-        return distributions.Laplace(output, self.scale.to(output), validate_args=False)
+        return _SaturatingLaplace(output, self.scale.to(output), validate_args=False)
 
 
 class Bernoulli(Likelihood):
     """Binary data; the decoder's output is the logit of one."""
 
     def elementwise(self, output: Tensor) -> Distribution:
-        return distributions.Bernoulli(logits=output, validate_args=False)
+        return distributions.Bernoulli(logits=_logits(output), validate_args=False)
 
 
 class Categorical(Likelihood):
@@ -116,7 +123,7 @@ class Categorical(Likelihood):
     """
 
     def elementwise(self, output: Tensor) -> Distribution:
-        return _OneHotCategorical(output)
+        return _OneHotCategorical(_logits(output))
 
     def num_variables(self, shape: Sequence[int]) -> int:
         return math.prod(shape[:-1])
@@ -153,6 +160,12 @@ class NegativeBinomial(_ScaledLikelihood):
         )
 
 
+class _SaturatingLaplace(distributions.Laplace):
+    def log_prob(self, value: Tensor) -> Tensor:
+        log_scale = at_least_float32(self.scale).log() + math.log(2)
+        return -standardized(value, self.loc, self.scale).abs() - log_scale
+
+
 class _OneHotCategorical(distributions.OneHotCategorical):
     """Without torch's check of the logits, which cannot be turned off and stalls a device."""
 
@@ -163,6 +176,11 @@ class _OneHotCategorical(distributions.OneHotCategorical):
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> _OneHotCategorical:
         return _OneHotCategorical(self.logits.expand(*batch_shape, -1))
+
+
+def _logits(output: Tensor) -> Tensor:
+    """So that their differences, and sums of those over a batch, are finite."""
+    return saturated(output, largest(output.dtype))
 
 
 def _log_mean(output: Tensor) -> Tensor:

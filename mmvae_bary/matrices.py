@@ -38,11 +38,15 @@ def cholesky(matrix: Tensor) -> Tensor:
     """The lower Cholesky factor, NaN where the matrix is not positive definite.
 
     ``torch.linalg.cholesky`` raises there, for a whole batch, and waits for the device to tell.
+    The diagonal grows by what rounding may have taken, 8 D machine epsilons, so that a matrix
+    that is as good as singular has a factor.
 
     Args:
         matrix: Symmetric, of shape ``(..., D, D)``.
     """
-    factor, info = torch.linalg.cholesky_ex(matrix)
+    lost = 8 * matrix.shape[-1] * torch.finfo(matrix.dtype).eps
+    grown = matrix + lost * torch.diag_embed(matrix.diagonal(dim1=-2, dim2=-1))
+    factor, info = torch.linalg.cholesky_ex(grown)
     result: Tensor = factor.masked_fill((info > 0)[..., None, None], torch.nan)
     return result
 

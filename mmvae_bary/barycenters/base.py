@@ -118,11 +118,13 @@ class Barycenter(nn.Module, ABC):
 def normalized(weights: Tensor) -> Tensor:
     """Scale weights to sum to one over the last dimension; where all are zero the first gets all.
 
-    So a row without experts stays finite, forward and backward, until it is replaced.
+    So a row without experts stays finite, forward and backward, until it is replaced. A weight of
+    zero has no gradient: that by which an absent expert would count may overflow.
     """
     total = weights.sum(-1, keepdim=True)
     first = torch.eye(1, weights.shape[-1], dtype=weights.dtype, device=weights.device)[0]
-    return torch.where(total > 0, weights / torch.where(total > 0, total, 1), first)
+    shares = torch.where(weights > 0, weights / torch.where(total > 0, total, 1), 0)
+    return torch.where(total > 0, shares, first)
 
 
 def weighted_sum(weights: Tensor, values: Tensor) -> Tensor:

@@ -15,10 +15,11 @@ from mmvae_bary.distributions import (
     diagonal_gaussian,
     full_gaussian,
     map_parameters,
+    narrowed,
     parameters,
 )
 from mmvae_bary.divergences import jeffreys, kl, reverse_kl
-from mmvae_bary.matrices import cholesky, cholesky_of_inverse, symmetric_sqrt, symmetrize
+from mmvae_bary.matrices import cholesky, cholesky_of_inverse, symmetric_sqrt
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -192,7 +193,7 @@ class JeffreysBarycenter(Barycenter):
 
         w = self.solver(lambda w: torch.linalg.solve(identity + root(w), d), torch.zeros_like(d))
         mean = center + (unit @ w).squeeze(-1)
-        return full_gaussian(mean, cholesky(symmetrize(unit @ root(w) @ unit.mT)))
+        return full_gaussian(mean, unit @ cholesky(root(w)))  # of triangles a triangle
 
 
 def mixture(components: Gaussian, weights: Tensor) -> Mixture:
@@ -209,14 +210,22 @@ def moment_match(experts: Gaussian, weights: Tensor) -> Gaussian:
         weights: Shape ``(..., M)``, sum to one.
     """
     if not isinstance(experts, MultivariateNormal):
-        mixed = mixture(experts, weights)
-        return diagonal_gaussian(mixed.mean, mixed.stddev)
+        return _diagonal_moments(experts, weights)
     loc, factors = map(as_double, parameters(experts))
     weights = as_double(weights)
     mean = weighted_sum(weights, loc)
     apart = (loc - mean.unsqueeze(-2)).unsqueeze(-1)  # (..., M, D, 1)
     covariance = weighted_matrices(weights, factors @ factors.mT + apart @ apart.mT)
     return full_gaussian(mean.to(experts.loc), cholesky(covariance).to(experts.loc))
+
+
+def _diagonal_moments(experts: Gaussian, weights: Tensor) -> Gaussian:
+    loc, scale = parameters(experts)
+    mean = weighted_sum(weights, loc)
+    apart = weighted_sum(weights, (loc - mean.unsqueeze(-2)).square())
+    # means to 1e6 may be squared in float32, scales to 1e20 may not
+    within = weighted_sum(as_double(weights), as_double(scale).square())
+    return diagonal_gaussian(mean, narrowed((within + apart).sqrt(), loc))
 
 
 def geometric_mean(experts: Gaussian, weights: Tensor) -> Gaussian:
@@ -233,13 +242,34 @@ def _product(experts: Gaussian, weights: Tensor, prior_weight: Tensor | None = N
     loc, scale = parameters(experts)
     if isinstance(experts, MultivariateNormal):
         return _full_product(experts, weights, prior_weight)
-    precisions = scale.square().reciprocal()
+    precisions = _Precisions.apply(scale)
     precision = weighted_sum(weights, precisions)
     if prior_weight is not None:
         precision = precision.add_(prior_weight.unsqueeze(-1))
     return diagonal_gaussian(
         *_FromNatural.apply(weighted_sum(weights, precisions * loc), precision)
     )
+
+
+class _Precisions(torch.autograd.Function):
+    """Inverse squares, of scales between the fifth root of the largest number and its inverse.
+
+    In float32 that is from 2e-8 to 5e7: a gradient multiplies up to four scales. Beyond, the
+    gradient of a scale's logarithm stays what it is at the bound.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, scale: Tensor) -> Tensor:
+        widest = torch.finfo(scale.dtype).max ** 0.2
+        precision: Tensor = scale.clamp(1 / widest, widest).square_().reciprocal_()
+        ctx.save_for_backward(scale, precision)
+        return precision
+
+    @staticmethod
+    def backward(ctx: Any, *gradient: Tensor) -> Tensor:
+        scale, precision = ctx.saved_tensors
+        result: Tensor = gradient[0] * precision / scale * -2
+        return result
 
 
 class _FromNatural(torch.autograd.Function):

@@ -236,7 +236,8 @@ class SubsetMixture(Barycenter):
             shape = torch.broadcast_shapes(weights.shape, experts.batch_shape)
             weights = weights.expand(shape)
         members, available = self._subsets(weights)
-        components = self.inner.fuse(unsqueeze_batch(experts), members * weights.unsqueeze(-2))
+        inside = torch.where(members > 0, weights.unsqueeze(-2), 0)  # no gradient where outside
+        components = self.inner.fuse(unsqueeze_batch(experts), inside)
         if isinstance(components, Mixture):
             raise TypeError(f"got {type(self.inner).__name__} as inner, which returned a mixture")
         if self.prior_weight:

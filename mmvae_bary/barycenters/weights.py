@@ -13,7 +13,13 @@ from torch.distributions import MultivariateNormal
 
 from mmvae_bary.barycenters.base import Barycenter
 from mmvae_bary.barycenters.subsets import SubsetMixture
-from mmvae_bary.distributions import diagonal_gaussian, diagonal_parameters, parameters
+from mmvae_bary.distributions import (
+    as_double,
+    diagonal_gaussian,
+    diagonal_parameters,
+    narrowed,
+    parameters,
+)
 
 if TYPE_CHECKING:
     from mmvae_bary.distributions import Gaussian, Posterior
@@ -141,7 +147,9 @@ class PrecisionWeights(Weighting):
         _, scale = parameters(experts)
         if isinstance(experts, MultivariateNormal):
             scale = scale.diagonal(dim1=-2, dim2=-1)
-        return (-2 * self.temper * scale.log().mean(-1)).softmax(-1)
+        # in float64, for the ratio of two precisions may leave the range of float32
+        log_scales = as_double(scale).log().mean(-1)
+        return narrowed((-2 * as_double(self.temper) * log_scales).softmax(-1), scale)
 
 
 class WeightedBarycenter(Barycenter):
@@ -187,7 +195,8 @@ class WeightedBarycenter(Barycenter):
     def fuse(self, experts: Gaussian, weights: Tensor) -> Posterior:
         factors = self.weighting(experts)
         if not self.weighting.by_dimension:
-            return self.inner.fuse(experts, _multiplied(weights, factors))
+            products = _multiplied(as_double(weights), as_double(factors)).to(weights)
+            return self.inner.fuse(experts, products)
         loc, scale = (x.mT.unsqueeze(-1) for x in diagonal_parameters(experts))  # (..., D, M, 1)
         weights = _multiplied(weights.unsqueeze(-2), factors.mT)  # (..., D, M)
         fused = self.inner.fuse(diagonal_gaussian(loc, scale), weights)
@@ -198,8 +207,9 @@ def _multiplied(weights: Tensor, factors: Tensor) -> Tensor:
     """Weights times factors, of the same sum as before; the weights where factors vanish."""
     products = weights * factors
     total = products.sum(-1, keepdim=True)
-    scaled = products * (weights.sum(-1, keepdim=True) / torch.where(total > 0, total, 1))
-    return torch.where(total > 0, scaled, weights)
+    shares = products / torch.where(total > 0, total, 1)
+    scaled = torch.where(total > 0, shares * weights.sum(-1, keepdim=True), weights)
+    return torch.where(weights > 0, scaled, 0)  # no gradient where absent
 
 
 def _for_experts(weights: Tensor, experts: Gaussian) -> Tensor:
