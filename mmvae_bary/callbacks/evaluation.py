@@ -154,6 +154,8 @@ class CoherenceCallback(MetricCallback):
         assert isinstance(pl_module, MultimodalVAE)
         networks = self.classifiers.networks
         _one_each("classifiers", networks, pl_module.names)
+        if stage == "fit":  # refuse batches that the data do not fill before time is spent
+            data_of(trainer).train_dataloader()
         path = self.fit_classifiers(trainer)
         trainer.strategy.barrier("classifiers")
         if not self.classifiers.load(path, trainer.strategy.root_device):

@@ -52,9 +52,9 @@ MISTAKES = (ValueError, TypeError, OSError, RuntimeError, KeyError)
 HEADING = """# Wrong input
 
 What is said of a mistake: what came and what was expected, before time is spent. On the command
-line it is one line, `mmvae: error: ...`, and `--debug` shows where it was found; in Python it is an
-exception's message. This table is printed by `python -m tests.reliability.bad_inputs`, and each row
-is a test.
+line it is one line, `mmvae: error: ...`, and `--debug` shows where it was found; in Python it is
+an exception's message. This table is printed by `python -m tests.reliability.bad_inputs`, and each
+row is a test.
 """
 MARKER = Path("was_run")
 ONE = "--trainer.max_steps=1"  # lest a mistake that is not seen take long
