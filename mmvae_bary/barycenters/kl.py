@@ -225,7 +225,7 @@ def _diagonal_moments(experts: Gaussian, weights: Tensor) -> Gaussian:
     apart = weighted_sum(weights, (loc - mean.unsqueeze(-2)).square())
     # means to 1e6 may be squared in float32, scales to 1e20 may not
     within = weighted_sum(as_double(weights), as_double(scale).square())
-    return diagonal_gaussian(mean, narrowed((within + apart).sqrt(), loc))
+    return diagonal_gaussian(mean, narrowed((within + as_double(apart)).sqrt(), loc))
 
 
 def geometric_mean(experts: Gaussian, weights: Tensor) -> Gaussian:
