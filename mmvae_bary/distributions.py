@@ -3,8 +3,8 @@
 A Gaussian is an ``Independent(Normal)`` with one event dimension (diagonal) or a
 ``MultivariateNormal`` (full covariance); every helper takes both and returns what it was given.
 
-Numbers saturate: what exceeds its precision becomes :func:`largest`, not infinite, and so does a
-gradient in float32. Gradients in float16 may overflow, which is what gradient scalers look for.
+Densities, moments of mixtures and their gradients saturate at :func:`largest` where float32 would
+overflow. Gradients in float16 may still become infinite, which is what gradient scalers look for.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def narrowed(tensor: Tensor, like: Tensor) -> Tensor:
     if like.dtype == torch.float64:
         return tensor
     dtype = at_least_float32(like).dtype
-    return saturated(tensor, largest(dtype)).to(like.device, dtype)
+    return saturated(tensor, largest(dtype)).to(dtype).to(like.device)
 
 
 def largest(dtype: torch.dtype) -> float:
@@ -224,7 +224,7 @@ class _AsDouble(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradient: Tensor) -> Tensor:
         limit = largest(ctx.dtype)
-        return gradient[0].clamp(-limit, limit).to(ctx.device, ctx.dtype)
+        return gradient[0].clamp(-limit, limit).to(ctx.dtype).to(ctx.device)
 
 
 class _Saturated(torch.autograd.Function):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from mmvae_bary.distributions import at_least_float32, diagonal_gaussian, log_density
+from mmvae_bary.distributions import diagonal_gaussian, log_density
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,10 +99,9 @@ def importance_weighted(log_weights: Tensor) -> Estimate:
         >>> estimate.value.exp(), estimate.effective_sample_size, estimate.standard_error
         (tensor(2.), tensor(1.6000), tensor(0.3536))
     """
-    size, log_weights = len(log_weights), at_least_float32(log_weights)
+    size = len(log_weights)
     squares = log_weights.softmax(0).square().sum(0)
-    excess = squares - 1 / size
-    error = torch.where(excess > 0, torch.where(excess > 0, excess, 1).sqrt(), 0)
+    error = (squares - 1 / size).clamp(min=0).sqrt()
     value = log_weights.logsumexp(0) - math.log(size)
     return Estimate(value, error, squares.reciprocal())
 

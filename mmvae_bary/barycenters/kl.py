@@ -38,7 +38,8 @@ class GeometricBarycenter(Barycenter):
         \tilde\mu = \tilde T^{-1} \sum_m \lambda_m T_m \mu_m
 
     with precisions :math:`T_m = \Sigma_m^{-1}` and weights scaled to sum to one. Zero-forcing:
-    the sharpest expert leads (Remark 1), but the answer is never sharper than it.
+    the sharpest expert leads (Remark 1), but the answer is never sharper than it. Diagonal scales
+    in float32 count as at least 2e-8 and at most 5e7.
     """
 
     divergence = staticmethod(reverse_kl)
@@ -59,7 +60,8 @@ class ProductOfExperts(Barycenter):
     geometric mean, :class:`GeometricBarycenter`, whose weights sum to one; here uniform weights
     sum to the number of experts, so that each further expert sharpens the product. With
     :math:`W = \sum w`, the product is the geometric barycenter of the experts raised to the power
-    :math:`W`, that is with covariances divided by :math:`W`.
+    :math:`W`, that is with covariances divided by :math:`W`. Diagonal scales in float32 count as
+    at least 2e-8 and at most 5e7.
 
     Args:
         prior: When the prior :math:`\mathcal{N}(0, I)` is one more expert: ``"always"`` (MVAE),
@@ -225,7 +227,7 @@ def _diagonal_moments(experts: Gaussian, weights: Tensor) -> Gaussian:
     apart = weighted_sum(weights, (loc - mean.unsqueeze(-2)).square())
     # means to 1e6 may be squared in float32, scales to 1e20 may not
     within = weighted_sum(as_double(weights), as_double(scale).square())
-    return diagonal_gaussian(mean, narrowed((within + apart).sqrt(), loc))
+    return diagonal_gaussian(mean, narrowed((within + as_double(apart)).sqrt(), loc))
 
 
 def geometric_mean(experts: Gaussian, weights: Tensor) -> Gaussian:
