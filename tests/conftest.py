@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "gpu" in item.keywords and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA device on this machine"))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What tests of reliability have tallied; here, where pytest-xdist's first process looks."""
+    counts: dict[str, dict[str, int]] = defaultdict(lambda: {"passed": 0, "tried": 0})
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            for key, kind in report.user_properties if report.when == "call" else ():
+                counts[kind][key] += 1
+    if counts:
+        terminalreporter.section("reliability, passed / tried")
+        for kind, count in sorted(counts.items()):
+            terminalreporter.line(f"{kind:32} {count['passed']:5} / {count['tried']}")
 
 
 @pytest.fixture(autouse=True)

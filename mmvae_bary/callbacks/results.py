@@ -38,6 +38,12 @@ class ResultsCallback(Callback):
         self.fit_started: float | None = None
         self.test_started = 0.0
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse a test that could not be made of the data before time is spent on a fit."""
+        data = data_of(trainer)
+        if stage == "fit" and "test" in data.datasets:
+            data.test_dataloader()
+
     def state_dict(self) -> dict[str, Any]:
         """The seconds of fitting so far, which a resumed run goes on counting."""
         return {"fit": self.seconds["fit"] + self._since_fit_started()}

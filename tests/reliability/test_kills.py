@@ -69,11 +69,15 @@ def start(folder: Path) -> BaseProcess:
 
 
 def outcome(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, float], int]:
-    """Weights, figures and steps of the one run that came to its end."""
-    (path,) = folder.glob("runs/digits/*/results.json")
+    """The last weights, and the figures and steps of the last run that came to its end.
+
+    One that was killed in its test is tested again, with no training left to leave a checkpoint.
+    """
+    *_, path = sorted(folder.glob("runs/digits/*/results.json"), key=os.path.getmtime)
+    *_, last = sorted(folder.glob("runs/digits/*/checkpoints/last.ckpt"), key=os.path.getmtime)
     figures = json.loads(path.read_text(encoding="utf-8"))
     steps = figures.pop("meta")["steps"]
-    weights = torch.load(path.parent / "checkpoints" / "last.ckpt")["state_dict"]
+    weights = torch.load(last)["state_dict"]
     return weights, figures, steps
 
 
@@ -102,8 +106,7 @@ def test_a_run_killed_again_and_again_ends_as_one_that_was_not(
     for _ in range(KILLS):
         with tally("kills survived"):
             process = start(killed)
-            # at first anywhere, then late enough to come on
-            process.join(moments.uniform(0.05, 0.3) * seconds)
+            process.join(moments.uniform(0.02, 0.25) * seconds)
             process.kill()
             process.join()
             assert process.exitcode in {0, -signal.SIGKILL}, log(killed)

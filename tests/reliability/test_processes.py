@@ -40,13 +40,14 @@ def test_two_processes_judge_as_one(benchmark_name: str, real_data: Path, tally:
     config = shortened(f"{benchmark_name}.yaml", 20, num_rows=100)
     arguments = [f"--config={config}", *DATA[benchmark_name], *root, *QUIET]
     batch = "--data.init_args.batch_size=32"
-    fitted = run_cli("fit", *arguments, batch, "--trainer.max_steps=2", *TWO)
+    uneven = "--data.init_args.eval_batch_size=13"
+    fitted = run_cli("fit", *arguments, batch, uneven, "--trainer.max_steps=2", *TWO)
     assert fitted.returncode == 0, fitted.stderr
     runs = Path("runs") / benchmark_name
     (checkpoint,) = runs.glob("*/checkpoints/last.ckpt")
-    uneven = ["--data.init_args.eval_batch_size=13", f"--ckpt_path={checkpoint}"]
+    last = f"--ckpt_path={checkpoint}"
     for processes in ([], TWO):  # each of one thread, for sums depend on how many share them
-        done = run_cli("test", *arguments, *uneven, *processes)
+        done = run_cli("test", *arguments, uneven, last, *processes)
         assert done.returncode == 0, done.stderr
     one, two = (results(runs / f"version_{number}") for number in (1, 2))
     assert [found.pop("meta")["processes"] for found in (one, two)] == [1, 2]
