@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from itertools import islice
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 import torch
@@ -73,12 +74,22 @@ class ModalityClassifiers:
         return Path(cache) / "classifiers" / f"{fingerprint}-{digest}.pt"
 
     def load(self, path: Path, device: torch.device) -> bool:
-        """Load weights and scores; false if the file does not exist."""
+        """Load weights and scores; false if the file does not exist.
+
+        Raises:
+            ValueError: If it is damaged, or holds code.
+        """
         if not path.exists():
             return False
-        saved = torch.load(path, weights_only=True, map_location=device)
-        self.networks.load_state_dict(saved["state_dict"])
-        self.score, self.measured_on = saved["score"], saved["measured_on"]
+        try:
+            saved = torch.load(path, weights_only=True, map_location=device)
+            self.networks.load_state_dict(saved["state_dict"])
+            self.score, self.measured_on = saved["score"], saved["measured_on"]
+        except (UnpicklingError, RuntimeError, EOFError, LookupError, TypeError):
+            raise ValueError(
+                f"{path}: got a file that is damaged or holds code, expected the classifiers that "
+                "were kept there; delete it to train them anew"
+            ) from None
         self._freeze(device)
         return True
 

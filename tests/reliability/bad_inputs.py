@@ -44,6 +44,7 @@ from mmvae_bary.barycenters.subsets import draw_subsets
 from mmvae_bary.distributions import diagonal_gaussian
 from mmvae_bary.divergences import wasserstein
 from mmvae_bary.likelihoods import Laplace
+from mmvae_bary.metrics import ModalityClassifiers
 from mmvae_bary.networks import MLPDecoder, MLPEncoder
 from mmvae_bary.plans import PACKAGED
 from tests.conftest import tiny_inputs, tiny_model
@@ -157,6 +158,10 @@ def width(dim: int) -> Modality:
 
 def test_with(checkpoint: str) -> None:
     run("test", "--config=digits.yaml", f"--ckpt_path={checkpoint}")
+
+
+def judges(path: str) -> None:
+    ModalityClassifiers({"a": torch.nn.Linear(2, 2)}).load(Path(path), torch.device("cpu"))
 
 
 def reproduce_into_another() -> None:
@@ -496,6 +501,10 @@ CASES = [
         "of another model",
         lambda: test_with(saved("a.ckpt", {"state_dict": {"a": torch.ones(2)}})),
     ),
+    Mistake("classifiers", "a text file", lambda: judges(write("a.pt", "text"))),
+    Mistake("classifiers", "an empty file", lambda: judges(write("a.pt", ""))),
+    Mistake("classifiers", "code in the file", lambda: judges(saved("a.pt", {"score": Opener()}))),
+    Mistake("classifiers", "of other networks", lambda: judges(saved("a.pt", {"state_dict": {}}))),
     Mistake("run folders", "no run", lambda: run("report", "nowhere")),
     Mistake(
         "run folders",
