@@ -106,7 +106,7 @@ def test_a_run_killed_again_and_again_ends_as_one_that_was_not(
     for _ in range(KILLS):
         with tally("kills survived"):
             process = start(killed)
-            process.join(moments.uniform(0.02, 0.25) * seconds)
+            process.join(moments.uniform(0.02, 0.17) * seconds)
             process.kill()
             process.join()
             assert process.exitcode in {0, -signal.SIGKILL}, log(killed)

@@ -84,7 +84,7 @@ def test_a_dead_process_ends_the_run(who: str, tally: Tally) -> None:
     arguments = ["--data.init_args.num_train=600", "--data.init_args.num_test=130", *QUIET, *TWO]
     config = shortened("digits.yaml", 20)
     command = [sys.executable, "-m", "mmvae_bary.cli", "fit", f"--config={config}", *arguments]
-    command += ["--trainer.max_steps=100000"]
+    command += ["--trainer.max_steps=100000", "--data.init_args.eval_batch_size=50"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with tally("dead processes ended the run"), Path("log.txt").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
