@@ -53,6 +53,7 @@ from mmvae_bary.callbacks.base import run_folder
 from mmvae_bary.data import DigitsDataModule, MultimodalDataModule
 from mmvae_bary.model import MWBVAE, WBVAE, MoEVAE, MoPoEVAE, MultimodalVAE, PoEVAE
 from mmvae_bary.plans import BENCHMARKS, CONFIG_OPTIONS, PACKAGED, find_config
+from mmvae_bary.settings import refuse_functions
 
 FOUND_BY_LIGHTNING = (None, "last", "best", "hpc")  # in place of the path of a checkpoint
 MODELS = (PoEVAE, MoEVAE, MoPoEVAE, WBVAE, MWBVAE)
@@ -99,6 +100,7 @@ class MultimodalCLI(LightningCLI):
         assert args is None or isinstance(args, list)
         given = _packaged(sys.argv[1:] if args is None else args)
         self.config = parser.parse_args(given)
+        self._refuse_functions()  # before the data are made, to say what they hold
         if said := self._modalities():
             # parsed, so that they are checked and stand in the run's configuration
             option = f"--model.init_args.modalities={json.dumps(said)}"
@@ -144,8 +146,12 @@ class MultimodalCLI(LightningCLI):
         if self.checkpoint:
             check_weights(*self.checkpoint, self.model)
 
+    def _refuse_functions(self) -> None:
+        refuse_functions(self._given.as_dict())
+
     def before_instantiate_classes(self) -> None:
         """Refuse to predict with nothing; print one table after a test."""
+        self._refuse_functions()  # a checkpoint has brought the settings of its model
         if self.subcommand is None:
             return
         if self.subcommand == "test":

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -33,9 +35,11 @@ from mmvae_bary.estimators import Proposal, importance_weighted, log_weights
 from mmvae_bary.modality import Modality, evaluating
 from mmvae_bary.networks import CovarianceHead
 from mmvae_bary.objectives import ELBO, PrivateLatent, Watch, elbo
+from mmvae_bary.settings import refuse_functions
 
 if TYPE_CHECKING:
     from torch.distributions import Distribution
+    from typing_extensions import Self
 
     from mmvae_bary.distributions import Gaussian
 
@@ -140,6 +144,23 @@ class MultimodalVAE(LightningModule):
             f"{type(self).__name__} has no barycenter of its own: got barycenter=None, expected "
             "a Barycenter (or use a preset such as MWBVAE)"
         )
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
+        """Lightning's, of a file that may not be trusted.
+
+        Only tensors and plain values are read, and settings that name a function to be called are
+        refused, unless ``weights_only`` is False. Arguments are those of
+        :meth:`lightning.pytorch.LightningModule.load_from_checkpoint`.
+
+        Raises:
+            ValueError: Of such a function, which was not called.
+        """
+        if kwargs.setdefault("weights_only", True):
+            settings = _read(checkpoint_path).get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {})
+            refuse_functions(settings, "hyper_parameters")
+        loaded: Self = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+        return loaded
 
     # ---- inference and generation
 
@@ -734,6 +755,17 @@ def _without_absent(batch: Batch) -> Batch:
 
     inputs = {name: keep(name, x) for name, x in batch.inputs.items()}
     return Batch(inputs, batch.present, batch.label)
+
+
+def _read(checkpoint: Any) -> dict[str, Any]:
+    """What is in a checkpoint, given by a path, a URL or a file, which is left at its start."""
+    content: dict[str, Any]
+    if isinstance(checkpoint, str | Path):
+        content = TorchCheckpointIO().load_checkpoint(checkpoint, weights_only=True)
+    else:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        checkpoint.seek(0)
+    return content
 
 
 def _check_names(modalities: Mapping[str, Modality]) -> None:

@@ -58,6 +58,7 @@ an exception's message. This table is printed by `python -m tests.reliability.ba
 row is a test.
 """
 MARKER = Path("was_run")
+MADE = {"class_path": "os.mkdir", "init_args": {"path": str(MARKER)}}
 ONE = "--trainer.max_steps=1"  # lest a mistake that is not seen take long
 
 
@@ -158,6 +159,13 @@ def width(dim: int) -> Modality:
 
 def test_with(checkpoint: str) -> None:
     run("test", "--config=digits.yaml", f"--ckpt_path={checkpoint}")
+
+
+def calling(path: str) -> str:
+    """A checkpoint whose model's settings call a function."""
+    settings = {"_class_path": "mmvae_bary.MWBVAE", "optimizer": MADE}
+    settings["_instantiator"] = "lightning.pytorch.cli.instantiate_module"
+    return saved(path, {"state_dict": {}, "hyper_parameters": settings})
 
 
 def judges(path: str) -> None:
@@ -388,6 +396,20 @@ CASES = [
     ),
     Mistake(
         "YAML",
+        "a function for an optimiser",
+        lambda: fit_changed(lambda c: c["model"]["init_args"].update(optimizer=MADE)),
+    ),
+    Mistake(
+        "YAML",
+        "a function for a divergence",
+        lambda: fit_changed(
+            lambda c: c["model"]["init_args"].update(
+                barycenter={"class_path": "NumericalBarycenter", "init_args": {"divergence": MADE}}
+            )
+        ),
+    ),
+    Mistake(
+        "YAML",
         "a class that is no model",
         lambda: fit_changed(lambda c: c["model"].update(class_path="subprocess.Popen")),
         foreign=True,
@@ -494,6 +516,12 @@ CASES = [
     Mistake("checkpoints", "an empty file", lambda: test_with(write("a.ckpt", ""))),
     Mistake(
         "checkpoints", "code in it", lambda: test_with(saved("a.ckpt", {"state_dict": Opener()}))
+    ),
+    Mistake("checkpoints", "a function in its settings", lambda: test_with(calling("a.ckpt"))),
+    Mistake(
+        "checkpoints",
+        "a function in its settings, in Python",
+        lambda: MWBVAE.load_from_checkpoint(calling("a.ckpt")),
     ),
     Mistake("checkpoints", "no weights in it", lambda: test_with(saved("a.ckpt", {"epoch": 1}))),
     Mistake(
