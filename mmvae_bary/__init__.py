@@ -12,7 +12,7 @@ The files, a concept each; a row imports only rows below it::
     networks | barycenters | objectives | estimators
     likelihoods | divergences
     distributions
-    batch | matrices | settings | writing
+    batch | checks | matrices | writing
 """
 
 from mmvae_bary.barycenters import (

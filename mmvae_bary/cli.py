@@ -50,10 +50,10 @@ from mmvae_bary.callbacks import (
     read_weights,
 )
 from mmvae_bary.callbacks.base import run_folder
+from mmvae_bary.checks import check_at_least, refuse_functions
 from mmvae_bary.data import DigitsDataModule, MultimodalDataModule
 from mmvae_bary.model import MWBVAE, WBVAE, MoEVAE, MoPoEVAE, MultimodalVAE, PoEVAE
 from mmvae_bary.plans import BENCHMARKS, CONFIG_OPTIONS, PACKAGED, find_config
-from mmvae_bary.settings import refuse_functions
 
 FOUND_BY_LIGHTNING = (None, "last", "best", "hpc")  # in place of the path of a checkpoint
 MODELS = (PoEVAE, MoEVAE, MoPoEVAE, WBVAE, MWBVAE)
@@ -110,7 +110,10 @@ class MultimodalCLI(LightningCLI):
     def _checkpoint(self) -> tuple[Path, Mapping[str, Tensor]] | None:
         """The checkpoint to start from and its weights, refused before time is spent."""
         path = self._given.get("ckpt_path")
-        return None if path in FOUND_BY_LIGHTNING else (Path(path), read_weights(Path(path)))
+        if path in FOUND_BY_LIGHTNING:
+            return None
+        resumed = self.config.get("subcommand") == "fit"
+        return Path(path), read_weights(Path(path), resumed=resumed)
 
     @property
     def _given(self) -> Namespace:
@@ -152,6 +155,9 @@ class MultimodalCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Refuse to predict with nothing; print one table after a test."""
         self._refuse_functions()  # a checkpoint has brought the settings of its model
+        trainer = self._given.trainer
+        counts = ("accumulate_grad_batches", "check_val_every_n_epoch")
+        check_at_least(1, **{name: trainer[name] for name in counts})
         if self.subcommand is None:
             return
         if self.subcommand == "test":

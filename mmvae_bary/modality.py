@@ -38,6 +38,10 @@ class Modality(nn.Module):
         likelihood: From the decoder's output to p(x | z); normal with a learned scale if None.
         private_dim: Width of the latent that only this modality has.
         private_kl_weight: Weight of the private latent's KL beside the shared one's, before beta.
+
+    Raises:
+        ValueError: If a side is below one, or a private setting is negative.
+        TypeError: If the likelihood is a class.
     """
 
     def __init__(
@@ -56,6 +60,13 @@ class Modality(nn.Module):
                 "expected neither to be negative"
             )
         self.shape = tuple(shape)
+        if any(side < 1 for side in self.shape):
+            raise ValueError(f"got shape={self.shape}, expected numbers from 1")
+        if isinstance(likelihood, type):
+            raise TypeError(
+                f"got the class {likelihood.__name__} as a likelihood, expected one made from it, "
+                f"as {likelihood.__name__}()"
+            )
         self.likelihood = Normal(learnable=True) if likelihood is None else likelihood
         # made by complete() where they are None
         self.encoder: nn.Module = encoder  # type: ignore[assignment]
@@ -100,14 +111,14 @@ class Modality(nn.Module):
             self.decoder = MLPDecoder(width, self.shape, hidden)
         latents = f"{width} latents ({latent_dim} shared + {self.private_dim} private)"
         who = f"modality {name!r}: the encoder"
-        shape = _output_shape(who, self.encoder, (2, *self.shape))
+        shape = output_shape(who, self.encoder, (2, *self.shape))
         if shape != (2, 2 * width):
             raise ValueError(
                 f"{who} returned shape {shape} for a batch of 2, expected {(2, 2 * width)}: mean "
                 f"and log-variance of {latents}"
             )
         who = f"modality {name!r}: the decoder"
-        shape = _output_shape(who, self.decoder, (2, width))
+        shape = output_shape(who, self.decoder, (2, width))
         if shape != (2, *self.shape):
             raise ValueError(
                 f"{who} returned shape {shape} for a batch of 2, {latents}, expected "
@@ -162,7 +173,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def _output_shape(who: str, network: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
+def output_shape(who: str, network: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of what a network returns for zeros, asked in evaluation mode."""
     device = next((parameter.device for parameter in network.parameters()), None)
     try:

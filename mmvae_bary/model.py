@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -20,8 +18,10 @@ from mmvae_bary.barycenters import (
     SubsetMixture,
     WassersteinBarycenter,
 )
+from mmvae_bary.barycenters.base import check_barycenter
 from mmvae_bary.barycenters.subsets import MOST_MODALITIES, membership, powerset
 from mmvae_bary.batch import Batch
+from mmvae_bary.checks import check_at_least, read_checkpoint, refuse_functions
 from mmvae_bary.distributions import (
     Mixture,
     derive_seed,
@@ -35,7 +35,6 @@ from mmvae_bary.estimators import Proposal, importance_weighted, log_weights
 from mmvae_bary.modality import Modality, evaluating
 from mmvae_bary.networks import CovarianceHead
 from mmvae_bary.objectives import ELBO, PrivateLatent, Watch, elbo
-from mmvae_bary.settings import refuse_functions
 
 if TYPE_CHECKING:
     from torch.distributions import Distribution
@@ -132,6 +131,7 @@ class MultimodalVAE(LightningModule):
         heads = {name: CovarianceHead(latent_dim) for name in modalities} if full else {}
         self.covariance_heads = nn.ModuleDict(heads)
         self.barycenter = self.default_barycenter() if barycenter is None else barycenter
+        check_barycenter("barycenter", self.barycenter)
         self.beta = beta
         self.warmup_steps = warmup_steps
         self.reconstruction_weights = _weights(reconstruction_weights, modalities)
@@ -154,10 +154,11 @@ class MultimodalVAE(LightningModule):
         :meth:`lightning.pytorch.LightningModule.load_from_checkpoint`.
 
         Raises:
-            ValueError: Of such a function, which was not called.
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is no checkpoint, or of such a function, which was not called.
         """
         if kwargs.setdefault("weights_only", True):
-            settings = _read(checkpoint_path).get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {})
+            settings = read_checkpoint(checkpoint_path).get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {})
             refuse_functions(settings, "hyper_parameters")
         loaded: Self = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
         return loaded
@@ -217,9 +218,7 @@ class MultimodalVAE(LightningModule):
             ValueError: If ``given`` names a modality that is unknown or not among the inputs.
         """
         given_inputs = self._given(inputs, given)
-        return self._posterior(
-            self.encode_modalities({k: x.to(self.device) for k, x in given_inputs.items()})
-        )
+        return self._posterior(self.encode_modalities(self._on_device(given_inputs)))
 
     def conditionals(self, encoding: Encoding) -> Distribution:
         """The posteriors q(z | x_S) of all K :attr:`subsets` S in one call.
@@ -278,8 +277,10 @@ class MultimodalVAE(LightningModule):
             ``(num_samples, *shape)`` from the prior.
 
         Raises:
-            ValueError: If a name is unknown, or ``given`` comes without ``inputs``.
+            ValueError: If a name is unknown, ``given`` comes without ``inputs``, or
+                ``num_samples`` is below one.
         """
+        check_at_least(1, num_samples=num_samples)
         targets = self._known(self.names if targets is None else targets, "targets")
         if inputs is None:
             if given is not None:
@@ -317,7 +318,7 @@ class MultimodalVAE(LightningModule):
             ValueError: If a name is unknown, ``given`` is not among ``inputs`` or nothing drawn.
         """
         given = tuple(self._given(inputs, given))
-        inputs = {name: x.to(self.device) for name, x in inputs.items()}
+        inputs = self._on_device(inputs)
         encoding = self.encode_modalities(inputs)
         members = torch.tensor([[name in given for name in self.names]], device=self.device)
         proposal = self._proposal(encoding, members.float())
@@ -702,12 +703,21 @@ class MultimodalVAE(LightningModule):
             )
         return names
 
+    def _on_device(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        self._check_inputs(inputs)
+        return {name: x.to(self.device) for name, x in inputs.items()}
+
     def _check_inputs(self, inputs: Mapping[str, Tensor]) -> int:
         if not self._known(list(inputs), "inputs"):
             raise ValueError(f"got no modality, expected at least one of {list(self.names)}")
         sizes = set()
         for name, x in inputs.items():
             shape = self.modalities[name].shape
+            if not isinstance(x, Tensor) or not x.is_floating_point():
+                kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+                raise TypeError(
+                    f"modality {name!r}: got {kind}, expected a tensor of floating-point numbers"
+                )
             if tuple(x.shape[1:]) != shape:
                 expected = ", ".join(map(str, ("B", *shape)))
                 raise ValueError(
@@ -757,21 +767,18 @@ def _without_absent(batch: Batch) -> Batch:
     return Batch(inputs, batch.present, batch.label)
 
 
-def _read(checkpoint: Any) -> dict[str, Any]:
-    """What is in a checkpoint, given by a path, a URL or a file, which is left at its start."""
-    content: dict[str, Any]
-    if isinstance(checkpoint, str | Path):
-        content = TorchCheckpointIO().load_checkpoint(checkpoint, weights_only=True)
-    else:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        checkpoint.seek(0)
-    return content
-
-
 def _check_names(modalities: Mapping[str, Modality]) -> None:
+    if not isinstance(modalities, Mapping):
+        raise TypeError(
+            f"got modalities of type {type(modalities).__name__}, expected a dictionary of them"
+        )
     if not modalities:
         raise ValueError("got no modalities, expected at least one")
-    for name in modalities:
+    for name, modality in modalities.items():
+        if not isinstance(modality, Modality):
+            raise TypeError(
+                f"modality {name!r}: got {type(modality).__name__}, expected a Modality"
+            )
         separated = any(sign in name for sign in SEPARATORS)
         if separated or name in RESERVED or hasattr(nn.ModuleDict, name):
             raise ValueError(
@@ -781,12 +788,10 @@ def _check_names(modalities: Mapping[str, Modality]) -> None:
 
 
 def _check_numbers(latent_dim: int, beta: float, warmup_steps: int) -> None:
-    if latent_dim < 1:
-        raise ValueError(f"got latent_dim={latent_dim}, expected at least 1")
+    check_at_least(1, latent_dim=latent_dim)
+    check_at_least(0, warmup_steps=warmup_steps)
     if not 0 <= beta < math.inf:
         raise ValueError(f"got beta={beta}, expected a finite number that is not negative")
-    if warmup_steps < 0:
-        raise ValueError(f"got warmup_steps={warmup_steps}, expected at least 0")
 
 
 def _weights(

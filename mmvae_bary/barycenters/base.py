@@ -115,6 +115,16 @@ class Barycenter(nn.Module, ABC):
         return _replace(posterior, (present & ~finite).any(-1), nan)
 
 
+def check_barycenter(name: str, given: object) -> None:
+    """Refuse what is no barycenter, such as its class or its name.
+
+    Raises:
+        TypeError: Naming the argument and what came.
+    """
+    if not isinstance(given, Barycenter):
+        raise TypeError(f"got {name}={given!r}, expected a Barycenter, as WassersteinBarycenter()")
+
+
 def normalized(weights: Tensor) -> Tensor:
     """Scale weights to sum to one over the last dimension; where all are zero the first gets all.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from mmvae_bary.barycenters.base import Barycenter
+from mmvae_bary.barycenters.base import Barycenter, check_barycenter
 from mmvae_bary.barycenters.kl import mixture
 from mmvae_bary.distributions import (
     Mixture,
@@ -210,6 +210,7 @@ class SubsetMixture(Barycenter):
             raise ValueError(
                 f"got conditional={conditional!r}, expected one of {get_args(Conditional)}"
             )
+        check_barycenter("inner", inner)
         if inner.returns_mixture:
             raise ValueError(
                 f"got inner={type(inner).__name__}, which returns a mixture, expected a "

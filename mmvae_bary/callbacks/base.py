@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from mmvae_bary.checks import check_at_least
 from mmvae_bary.data import MultimodalDataModule
 from mmvae_bary.distributions import derive_seed, run_seed, seeded
 from mmvae_bary.model import Encoding, MultimodalVAE
@@ -36,6 +37,7 @@ class MetricCallback(Callback, ABC):
     in_validation = True
 
     def __init__(self, seed: int = 0) -> None:
+        check_at_least(0, seed=seed)
         self.seed = seed
         self.metrics: list[Metric] = []
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
-import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
+from mmvae_bary.checks import read_checkpoint
 from mmvae_bary.writing import save_whole
 
 if TYPE_CHECKING:
@@ -69,26 +68,30 @@ class WholeCheckpointIO(TorchCheckpointIO):
         save_whole(target, checkpoint)
 
 
-def read_weights(path: Path) -> Mapping[str, Tensor]:
+def read_weights(path: Path, *, resumed: bool = False) -> Mapping[str, Tensor]:
     """The weights in a checkpoint, left on the disk until they are looked at.
 
-    Only tensors and plain values are read: a pickle that would run code is refused.
+    Args:
+        path: The file.
+        resumed: Whether training is to go on from it, which takes more than weights.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no checkpoint, or holds more than it may.
+        ValueError: If it is no checkpoint, or holds more than it may, or less than is needed.
     """
     if not path.is_file():
         raise FileNotFoundError(f"ckpt_path: got {str(path)!r}, expected a checkpoint file")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        weights: Mapping[str, Tensor] = content["state_dict"]
-    # torch's own words would advise to load it all the same
-    except (UnpicklingError, RuntimeError, EOFError, LookupError, TypeError):
+        content = read_checkpoint(path)
+    except ValueError as error:
+        raise ValueError(f"ckpt_path: {error}") from None
+    lacking = [key for key in ("optimizer_states", "lr_schedulers", "loops") if key not in content]
+    if resumed and lacking:
         raise ValueError(
-            f"ckpt_path: got {path}, which is damaged, no checkpoint or holds code, expected a "
-            "checkpoint of tensors and plain values"
-        ) from None
+            f"ckpt_path: got {path} without {lacking[0]}, expected a whole checkpoint to go on "
+            "training from: weights alone can be tested"
+        )
+    weights: Mapping[str, Tensor] = content["state_dict"]
     return weights
 
 
@@ -101,7 +104,8 @@ def check_weights(path: Path, weights: Mapping[str, Tensor], model: nn.Module) -
     expected = model.state_dict()
     for name in {**expected, **weights}:
         came, wanted = (
-            tuple(found[name].shape) if name in found else "none" for found in (weights, expected)
+            tuple(getattr(found[name], "shape", ())) if name in found else "none"
+            for found in (weights, expected)
         )
         if came != wanted:
             raise ValueError(

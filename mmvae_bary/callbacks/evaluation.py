@@ -16,6 +16,7 @@ from mmvae_bary.callbacks.base import (
     label_of,
     measure_of,
 )
+from mmvae_bary.checks import check_at_least
 from mmvae_bary.distributions import Mixture
 from mmvae_bary.estimators import grouped_across_items
 from mmvae_bary.metrics import (
@@ -140,8 +141,7 @@ class CoherenceCallback(MetricCallback):
         num_samples: int = 1,
     ) -> None:
         super().__init__(seed)
-        if num_samples < 1:
-            raise ValueError(f"got num_samples={num_samples}, expected at least 1")
+        check_at_least(1, num_samples=num_samples)
         self.num_samples = num_samples
         self.classifiers = ModalityClassifiers(classifiers, max_steps)
         self.gate = gate if isinstance(gate, dict) else dict.fromkeys(classifiers, gate)
@@ -190,6 +190,7 @@ class CoherenceCallback(MetricCallback):
         if not trainer.is_global_zero:
             return path
         if not judges.load(path, device):
+            judges.check(data.sample_batch(1), data.num_classes)
             rank_zero_info(f"Training the classifiers that judge coherence, to keep in {path}")
             train = data.endless_batches("train", judges.batch_size)
             judges.fit(train, device, bfloat16=bfloat16)

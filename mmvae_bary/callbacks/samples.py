@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from mmvae_bary.callbacks.base import data_of, run_folder
+from mmvae_bary.checks import check_at_least
 from mmvae_bary.distributions import seeded
 from mmvae_bary.metrics.coherence import shown_sources
 from mmvae_bary.model import MultimodalVAE
@@ -33,9 +34,14 @@ class SampleGridCallback(Callback):
         num_columns: Test tuples in a grid.
         num_samples: Generated rows below them.
         seed: Seed of the draws.
+
+    Raises:
+        ValueError: If a number is too small.
     """
 
     def __init__(self, num_columns: int = 10, num_samples: int = 5, seed: int = 0) -> None:
+        check_at_least(1, num_columns=num_columns, num_samples=num_samples)
+        check_at_least(0, seed=seed)
         self.num_columns = num_columns
         self.num_samples = num_samples
         self.seed = seed

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from mmvae_bary.batch import Batch
+from mmvae_bary.checks import check_at_least
 from mmvae_bary.data.missing import Masked, Missing, check_missing, draw_presence
 from mmvae_bary.distributions import derive_seed, run_seed, seeded
 
@@ -221,9 +222,8 @@ class MultimodalDataModule(LightningDataModule, ABC):
         drop_incomplete: bool = False,
     ) -> None:
         super().__init__()
-        for name, size in {"batch_size": batch_size, "eval_batch_size": eval_batch_size}.items():
-            if size < 1:
-                raise ValueError(f"got {name}={size}, expected at least 1")
+        check_at_least(1, batch_size=batch_size, eval_batch_size=eval_batch_size)
+        check_at_least(0, seed=seed)
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.seed = seed

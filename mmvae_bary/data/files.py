@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmvae_bary.checks import check_at_least
 from mmvae_bary.data.base import MultimodalDataModule
 from mmvae_bary.data.missing import Missing
 
@@ -65,9 +66,7 @@ class FileDataModule(MultimodalDataModule):
         drop_incomplete: bool,
     ) -> None:
         super().__init__(batch_size, eval_batch_size, seed, cache, missing, drop_incomplete)
-        for split, limit in limits.items():
-            if limit is not None and limit < 1:
-                raise ValueError(f"got limit_{split}={limit}, expected at least 1")
+        check_at_least(1, **{f"limit_{split}": limit for split, limit in limits.items()})
         self.root = root
         self.limits = limits
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from mmvae_bary.batch import Batch
+from mmvae_bary.checks import check_at_least
 from mmvae_bary.data.base import TupleDataset
 from mmvae_bary.data.files import FileDataModule, find, obtain, short_digest
 from mmvae_bary.data.missing import Missing
@@ -131,8 +132,7 @@ class MNISTSVHNTextDataModule(FileDataModule):
         super().__init__(
             batch_size, eval_batch_size, seed, cache, root, limits, missing, drop_incomplete
         )
-        if repeats < 1:
-            raise ValueError(f"got repeats={repeats}, expected at least 1")
+        check_at_least(1, repeats=repeats)
         self.repeats = repeats
         self.verify = verify
 

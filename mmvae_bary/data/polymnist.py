@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
+from mmvae_bary.checks import check_at_least
 from mmvae_bary.data.base import StoredTuples, TupleDataset
 from mmvae_bary.data.files import FileDataModule, obtain, open_archive, read_picture
 from mmvae_bary.data.missing import Missing
@@ -75,8 +76,7 @@ class PolyMNISTDataModule(FileDataModule):
         super().__init__(
             batch_size, eval_batch_size, seed, cache, root, limits, missing, drop_incomplete
         )
-        if num_textures < 1:
-            raise ValueError(f"got num_textures={num_textures}, expected at least 1")
+        check_at_least(1, num_textures=num_textures)
         self.backgrounds = backgrounds
         self.num_textures = num_textures
 

@@ -67,12 +67,19 @@ def read_table(name: str, given: Any, index: str | None) -> Table:
         )
     if sparse.issparse(given):
         return Table(sparse.csr_array(given), None, ())
+    return Table(_from_rows(name, given), None, ())
+
+
+def _from_rows(name: str, given: Any) -> np.ndarray[Any, Any]:
     if not isinstance(given, (np.ndarray, Sequence)):
         raise TypeError(
             f"{name}: got a {type(given).__name__}, expected an array, a tensor, a frame, a "
             "sparse matrix or the path of a file"
         )
-    return Table(np.asarray(given), None, ())
+    try:
+        return np.asarray(given)
+    except ValueError:
+        raise ValueError(f"{name}: got rows of different lengths, expected one") from None
 
 
 def numbers(name: str, table: Table) -> Any:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 from itertools import islice
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from mmvae_bary.checks import UNREADABLE, check_at_least
 from mmvae_bary.distributions import seeded
 from mmvae_bary.metrics.average_precision import average_precision
+from mmvae_bary.modality import output_shape
 from mmvae_bary.writing import save_whole
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class ModalityClassifiers:
         batch_size: Samples in a batch.
         learning_rate: Of Adam, at the start; it falls to zero as a cosine.
         seed: Seed of the initial weights and of dropout.
+
+    Raises:
+        ValueError: If a number is too small.
     """
 
     def __init__(
@@ -45,6 +49,8 @@ class ModalityClassifiers:
         learning_rate: float = 1e-3,
         seed: int = 0,
     ) -> None:
+        check_at_least(1, max_steps=max_steps, batch_size=batch_size)
+        check_at_least(0, learning_rate=learning_rate, seed=seed)
         self.networks = nn.ModuleDict(dict(networks))
         self.max_steps = max_steps
         self.batch_size = batch_size
@@ -85,13 +91,32 @@ class ModalityClassifiers:
             saved = torch.load(path, weights_only=True, map_location=device)
             self.networks.load_state_dict(saved["state_dict"])
             self.score, self.measured_on = saved["score"], saved["measured_on"]
-        except (UnpicklingError, RuntimeError, EOFError, LookupError, TypeError):
+        except UNREADABLE:
             raise ValueError(
                 f"{path}: got a file that is damaged or holds code, expected the classifiers that "
                 "were kept there; delete it to train them anew"
             ) from None
         self._freeze(device)
         return True
+
+    def check(self, like: Batch, num_classes: int) -> None:
+        """Run each network once on zeros, before time is spent.
+
+        Args:
+            like: Data of the shapes that they are to judge.
+            num_classes: Number C of classes or of binary attributes.
+
+        Raises:
+            ValueError: Naming the modality, the shape that came and the one expected.
+        """
+        for name, network in self.networks.items():
+            who = f"the classifier of {name!r}"
+            shape = output_shape(who, network, (2, *like.inputs[name].shape[1:]))
+            if shape != (2, num_classes):
+                raise ValueError(
+                    f"{who} returned shape {shape} for a batch of 2, expected {(2, num_classes)}: "
+                    "logits of all classes, or attributes"
+                )
 
     def fit(self, train: Iterable[Batch], device: torch.device, *, bfloat16: bool = False) -> None:
         """Train all classifiers at once.

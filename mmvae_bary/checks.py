@@ -1,13 +1,67 @@
-"""Settings that come from files: which of them may be called."""
+"""What is refused before it is used: numbers, and files that may not be trusted."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from pickle import UnpicklingError
 from pydoc import ErrorDuringImport, locate
 from typing import Any, get_type_hints
 
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from torch import nn
+
+# What torch raises of a file that is damaged, something else, or holds code
+UNREADABLE = (UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, AttributeError)
+
+
+def check_at_least(smallest: int, **numbers: float | None) -> None:
+    """Refuse numbers below the smallest; None is no number.
+
+    Raises:
+        ValueError: Naming the number, what came and what was expected.
+    """
+    for name, number in numbers.items():
+        if number is not None and not number >= smallest:
+            raise ValueError(f"got {name}={number}, expected at least {smallest}")
+
+
+def read_checkpoint(source: Any) -> dict[str, Any]:
+    """Read a checkpoint of Lightning as tensors and plain values.
+
+    Args:
+        source: A path, whose tensors stay on the disk until they are looked at, a URL, or a file,
+            which is left at its start.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is damaged, something else, or holds more than it may.
+    """
+    try:
+        content = _read(source)
+        whole = content.keys() >= {"state_dict", "pytorch-lightning_version"}
+    except UNREADABLE:  # torch's own words would advise to load it all the same
+        whole = False
+    if not whole:
+        raise ValueError(
+            f"got {source}, which is damaged, no checkpoint of Lightning or holds code, expected "
+            "one of tensors and plain values"
+        )
+    return content
+
+
+def _read(source: Any) -> dict[str, Any]:
+    content: dict[str, Any]
+    if not isinstance(source, str | Path):
+        content = torch.load(source, map_location="cpu", weights_only=True)
+        source.seek(0)
+    elif Path(source).is_file():
+        content = torch.load(source, map_location="cpu", weights_only=True, mmap=True)
+    else:
+        content = TorchCheckpointIO().load_checkpoint(source, weights_only=True)
+    return content
 
 
 def refuse_functions(settings: Any, option: str = "") -> None:
