@@ -1,6 +1,13 @@
 """How the pages are built: ``sphinx-build -W docs docs/_build``."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from mmvae_bary import __version__
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 project = "mmvae_bary"
 author = "The mmvae_bary authors"
@@ -24,3 +31,14 @@ napoleon_use_ivar = True
 
 html_theme = "furo"
 html_title = "mmvae_bary"
+html_show_copyright = False
+
+
+def setup(app: Sphinx) -> None:
+    """Leave out that a named tuple's fields are numbered, which Python documents of each."""
+    app.connect(
+        "autodoc-skip-member",
+        lambda app, what, name, member, skip, options: (
+            True if (member.__doc__ or "").startswith("Alias for field number") else None
+        ),
+    )
