@@ -238,6 +238,11 @@ CASES = [
     ),
     Mistake(
         "batch",
+        "an array of NumPy",
+        lambda: MWBVAE({"a": width(2)}, 2).encode({"a": np.ones((2, 4))}),  # type: ignore[dict-item]
+    ),
+    Mistake(
+        "batch",
         "integers",
         lambda: MWBVAE({"a": width(2)}, 2).encode({"a": torch.ones(2, 4).long()}),
     ),
