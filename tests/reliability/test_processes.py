@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 import torch
@@ -79,18 +80,29 @@ def children(pid: int) -> list[int]:
     return [int(line) for line in found.stdout.split()]
 
 
-@pytest.mark.parametrize("who", ["first", "second"])
-def test_a_dead_process_ends_the_run(who: str, tally: Tally) -> None:
+def long_run(log: IO[str]) -> subprocess.Popen[bytes]:
+    """A run of two processes that is training."""
     arguments = ["--data.init_args.num_train=600", "--data.init_args.num_test=130", *QUIET, *TWO]
     config = shortened("digits.yaml", 20)
     command = [sys.executable, "-m", "mmvae_bary.cli", "fit", f"--config={config}", *arguments]
     command += ["--trainer.max_steps=100000", "--data.init_args.eval_batch_size=50"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+    wait_for(lambda: any(Path().glob("runs/digits/*/metrics.csv")))
+    return process
+
+
+def second_of(process: subprocess.Popen[bytes]) -> int:
+    (child,) = [pid for pid in children(process.pid) if "cli" in name_of(pid)]
+    return child
+
+
+@pytest.mark.parametrize("who", ["first", "second"])
+def test_a_dead_process_ends_the_run(who: str, tally: Tally) -> None:
     with tally("dead processes ended the run"), Path("log.txt").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        process = long_run(log)
         try:
-            wait_for(lambda: any(Path().glob("runs/digits/*/metrics.csv")))
-            (child,) = [pid for pid in children(process.pid) if "cli" in name_of(pid)]
+            child = second_of(process)
             os.kill(child if who == "second" else process.pid, signal.SIGKILL)
             other = process.pid if who == "second" else child
             if who == "first":
@@ -102,6 +114,21 @@ def test_a_dead_process_ends_the_run(who: str, tally: Tally) -> None:
         said = Path("log.txt").read_text(encoding="utf-8")
         assert process.returncode != 0
         assert "terminated" in said or "peer" in said.lower(), said[-2000:]
+
+
+def test_two_processes_that_are_told_to_stop_save_their_last_step(tally: Tally) -> None:
+    with tally("SIGTERM saved"), Path("log.txt").open("w") as log:
+        process = long_run(log)
+        try:
+            child = second_of(process)
+            process.terminate()
+            wait_for(lambda: process.poll() is not None and not alive(child))
+        finally:
+            process.kill()
+            process.wait()
+        assert process.returncode == 128 + signal.SIGTERM
+        (last,) = Path().glob("runs/digits/*/checkpoints/last.ckpt")
+        assert torch.load(last)["global_step"] > 0
 
 
 def name_of(pid: int) -> str:
