@@ -190,7 +190,7 @@ class CoherenceCallback(MetricCallback):
         if not trainer.is_global_zero:
             return path
         if not judges.load(path, device):
-            judges.check(data.sample_batch(1), data.num_classes)
+            judges.check(data.sample_batch(1), getattr(data, "num_classes", None))
             rank_zero_info(f"Training the classifiers that judge coherence, to keep in {path}")
             train = data.endless_batches("train", judges.batch_size)
             judges.fit(train, device, bfloat16=bfloat16)

@@ -99,12 +99,12 @@ class ModalityClassifiers:
         self._freeze(device)
         return True
 
-    def check(self, like: Batch, num_classes: int) -> None:
+    def check(self, like: Batch, num_classes: int | None) -> None:
         """Run each network once on zeros, before time is spent.
 
         Args:
             like: Data of the shapes that they are to judge.
-            num_classes: Number C of classes or of binary attributes.
+            num_classes: Number C of classes or of binary attributes; None if it is not known.
 
         Raises:
             ValueError: Naming the modality, the shape that came and the one expected.
@@ -112,9 +112,10 @@ class ModalityClassifiers:
         for name, network in self.networks.items():
             who = f"the classifier of {name!r}"
             shape = output_shape(who, network, (2, *like.inputs[name].shape[1:]))
-            if shape != (2, num_classes):
+            width = shape[-1] if num_classes is None else num_classes
+            if shape != (2, width):
                 raise ValueError(
-                    f"{who} returned shape {shape} for a batch of 2, expected {(2, num_classes)}: "
+                    f"{who} returned shape {shape} for a batch of 2, expected {(2, width)}: "
                     "logits of all classes, or attributes"
                 )
 
