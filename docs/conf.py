@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmvae_bary import __version__
 
@@ -21,6 +21,10 @@ extensions = [
     "sphinx.ext.viewcode",
 ]
 exclude_patterns = ["_build"]
+nitpicky = True
+nitpick_ignore_regex = [  # what other libraries document, and short names of types
+    ("py:class", r"(abc|lightning|torch|torchmetrics)\..*|Distribution|Gaussian|Tensor"),
+]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 autodoc_typehints = "none"  # they stand in the signatures of the source, docstrings say shapes
@@ -29,13 +33,21 @@ autodoc_default_options = {"members": True, "show-inheritance": True}
 python_use_unqualified_type_names = True
 napoleon_use_ivar = True
 
+UNLISTED = {"_ScaledLikelihood", "Convolutional"}
+
 html_theme = "furo"
 html_title = "mmvae_bary"
 html_show_copyright = False
 
 
+def show_public_bases(app: Sphinx, name: str, obj: type, options: Any, bases: list[type]) -> None:
+    """Of a base that is documented nowhere show its own base."""
+    bases[:] = [base.__base__ if base.__name__ in UNLISTED else base for base in bases]
+
+
 def setup(app: Sphinx) -> None:
-    """Leave out that a named tuple's fields are numbered, which Python documents of each."""
+    """Leave out unlisted bases, and that a named tuple's fields are numbered."""
+    app.connect("autodoc-process-bases", show_public_bases)
     app.connect(
         "autodoc-skip-member",
         lambda app, what, name, member, skip, options: (

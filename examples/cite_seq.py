@@ -74,7 +74,7 @@ def correlations(guess: Floats, truth: Floats) -> Floats:
     )
 
 
-def main(path: Path, epochs: int = 100, folds: int = 5) -> dict[str, float]:
+def main(path: Path, epochs: int = 100, folds: int = 3) -> dict[str, float]:
     """Train, judge, print and draw; returns mean correlations by method."""
     rna, proteins, names = read(path)
     size = np.asarray(rna.sum(1)).reshape(-1, 1)

@@ -99,7 +99,7 @@ def read(sounds: Path, digits: Path) -> tuple[dict[str, Any], NDArray[Any], list
     return {"spoken": torch.stack(spoken), "written": pictures}, np.array(label), split
 
 
-def main(sounds: Path, digits: Path, epochs: int = 40) -> dict[str, float]:
+def main(sounds: Path, digits: Path, epochs: int = 20) -> dict[str, float]:
     """Train, judge and draw; returns the test's figures."""
     seed_everything(0)
     tables, label, split = read(sounds, digits)

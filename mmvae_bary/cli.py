@@ -78,7 +78,16 @@ MISTAKES = (
 NOISE = (
     ".*LeafSpec.* is deprecated",  # its own call, with torch 2.15
     "The dirpath has changed from",  # a resumed run has a folder of its own
+    "The number of training batches .* is smaller than the logging interval",  # counted on
 )
+
+
+HELP = {
+    "fit": "Train a model, and test the weights that training ended with.",
+    "validate": "Evaluate a checkpoint on the validation set.",
+    "test": "Evaluate a checkpoint on the test set.",
+    "predict": "Write latents and imputed modalities of all samples to a file.",
+}
 
 
 class MultimodalCLI(LightningCLI):
@@ -94,6 +103,13 @@ class MultimodalCLI(LightningCLI):
         parser.set_defaults(
             {"checkpoint.save_last": True, "checkpoint.save_on_train_epoch_end": True}
         )
+
+    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
+        """Say of each subcommand what it does here."""
+        super()._add_subcommands(parser, **kwargs)
+        action: Any = parser._subcommands_action
+        for choice in action._choices_actions:
+            choice.help = HELP[choice.dest]
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse the arguments, packaged configurations looked up."""
@@ -250,7 +266,7 @@ class _ConfigurationCLI(MultimodalCLI):
 
 def _cli(args: list[str], *, run: bool) -> MultimodalCLI:
     quiet = {"exit_on_error": False}  # errors are raised, for _said to shorten
-    subcommands = dict.fromkeys(LightningCLI.subcommands(), quiet) if run else {}
+    subcommands = {name: {**quiet, "description": said} for name, said in HELP.items()}
     return (MultimodalCLI if run else _ConfigurationCLI)(
         MultimodalVAE,
         MultimodalDataModule,
@@ -263,7 +279,7 @@ def _cli(args: list[str], *, run: bool) -> MultimodalCLI:
             **quiet,
             "description": "Train and judge multimodal VAEs.",
             "epilog": EPILOG,
-            **subcommands,
+            **(subcommands if run else {}),
         },
         run=run,
         args=args,

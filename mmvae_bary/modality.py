@@ -127,7 +127,7 @@ class Modality(nn.Module):
 
 
 class Specified(Protocol):
-    """Data that say what their modalities are, such as :class:`~mmvae_bary.ArrayDataModule`."""
+    """Data that say what modalities they have: :class:`~mmvae_bary.data.ArrayDataModule`."""
 
     def specifications(self) -> dict[str, dict[str, Any]]:
         """Modality name to the shape of a sample and the likelihood, as a configuration has it."""

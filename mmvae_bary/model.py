@@ -151,7 +151,7 @@ class MultimodalVAE(LightningModule):
 
         Only tensors and plain values are read, and settings that name a function to be called are
         refused, unless ``weights_only`` is False. Arguments are those of
-        :meth:`lightning.pytorch.LightningModule.load_from_checkpoint`.
+        ``LightningModule.load_from_checkpoint``.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -212,7 +212,7 @@ class MultimodalVAE(LightningModule):
 
         Returns:
             A distribution of batch shape ``(B,)``: the barycenter of exactly S. For mixtures over
-            subsets see :class:`~mmvae_bary.SubsetMixture`'s ``conditional``.
+            subsets see :class:`~mmvae_bary.barycenters.SubsetMixture`'s ``conditional``.
 
         Raises:
             ValueError: If ``given`` names a modality that is unknown or not among the inputs.
@@ -396,7 +396,7 @@ class MultimodalVAE(LightningModule):
 
         Returns:
             Modality name to a tensor of shape ``(N, *shape)``, on the CPU, in the model's scale;
-            :meth:`~mmvae_bary.ArrayDataModule.original` turns it into the tables' units.
+            :meth:`~mmvae_bary.data.ArrayDataModule.original` turns it into the tables' units.
 
         Raises:
             ValueError: If nothing is to be drawn.

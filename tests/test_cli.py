@@ -286,6 +286,20 @@ def test_benchmarks_from_real_raw_files(name: str, real_data: Path) -> None:
     assert any((run / "samples").iterdir())
 
 
+def test_a_trial_of_one_batch_leaves_nothing(cache: str) -> None:
+    cli.main(["fit", "--config=digits.yaml", "--trainer.fast_dev_run=true", *short(cache)])
+    assert not list(Path().rglob("*.ckpt"))
+    assert not Path("runs").exists()
+
+
+def test_help_says_what_each_command_does(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["predict"]):
+        with pytest.raises(SystemExit):
+            cli.main([*arguments, "--help"])
+        said = " ".join(capsys.readouterr().out.split())
+        assert "Write latents and imputed modalities of all samples to a file." in said
+
+
 def test_validate_and_predict(cache: str) -> None:
     cli.main(["validate", "--config=digits.yaml", *short(cache)])
     with pytest.raises(SystemExit, match="got nothing to predict with, expected --ckpt_path FILE"):

@@ -82,7 +82,7 @@ class Barycenter(nn.Module, ABC):
         """The posterior that evaluation means by ``q(z | x_S)``, with S the experts present.
 
         Unlike the joint posterior that training uses, it may leave out the smaller subsets of S.
-        Arguments and return are those of :meth:`forward`.
+        Arguments and return are those of :meth:`Barycenter.forward`.
         """
         return self(experts, weights)
 

@@ -99,7 +99,7 @@ class SubsetWeights(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, members: Tensor) -> Tensor:
-        """Weigh subsets ``(K, M)``, in the order of :func:`membership`: positive, ``(K,)``."""
+        """Weigh subsets ``(K, M)``, zeros and ones, smaller ones first: positive, ``(K,)``."""
 
 
 class SizeWeights(SubsetWeights):
@@ -169,8 +169,8 @@ class SubsetMixture(Barycenter):
         \tilde q_k = \arg\min_q \sum_{j \in X_k} \lambda_j \, d(q_j, q)
 
     Subsets with an absent modality have no weight; the others share it evenly, or as
-    ``subset_weights`` say. With :class:`~mmvae_bary.ProductOfExperts` inside this is MoPoE, with
-    :class:`~mmvae_bary.WassersteinBarycenter` it is MWB.
+    ``subset_weights`` say. With :class:`ProductOfExperts` inside this is MoPoE, with
+    :class:`WassersteinBarycenter` it is MWB.
 
     Args:
         inner: The barycenter of each subset, one that returns a Gaussian.

@@ -34,7 +34,7 @@ class Weighting(nn.Module, ABC):
 
         Returns:
             Positive weights that broadcast against ``(..., M)``, or against ``(..., M, D)`` where
-            :attr:`by_dimension`.
+            :attr:`Weighting.by_dimension`.
         """
 
     def __call__(self, experts: Gaussian) -> Tensor:

@@ -29,7 +29,9 @@ class RunCheckpoint(ModelCheckpoint):
     """
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the last step, unless it was."""
+        """Save the last step, unless it was; nothing of a ``fast_dev_run``."""
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return  # of which Lightning's own would leave last.ckpt
         super().on_train_end(trainer, pl_module)
         if self.save_last and self._last_global_step_saved != trainer.global_step:
             self._keep_last(trainer)

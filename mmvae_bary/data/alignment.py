@@ -43,7 +43,7 @@ def align(modalities: Mapping[str, Any], index: str | None, present: Any = None)
     Args:
         modalities: Modality name to a table; see :func:`~mmvae_bary.data.reading.read_table`.
         index: Name of the column that rows are aligned by; by position if None.
-        present: As in :class:`~mmvae_bary.ArrayDataModule`.
+        present: As in :class:`~mmvae_bary.data.ArrayDataModule`.
 
     Raises:
         ValueError: If tables differ in length, only some have names, a mask has a wrong shape, a

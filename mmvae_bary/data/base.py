@@ -34,7 +34,7 @@ class TupleDataset(Protocol):
 
     @property
     def label(self) -> Tensor | None:
-        """All labels, as in :attr:`Batch.label`."""
+        """All labels, as a :class:`~mmvae_bary.batch.Batch` has them."""
         ...
 
     def to(self, device: torch.device) -> TupleDataset:
@@ -255,7 +255,7 @@ class MultimodalDataModule(LightningDataModule, ABC):
 
     @abstractmethod
     def load(self) -> dict[str, TupleDataset]:
-        """The data sets of the :data:`SPLITS`, on the CPU; there may be no validation."""
+        """The data sets of ``train``, ``test`` and perhaps ``validation``, on the CPU."""
 
     def setup(self, stage: str) -> None:
         """Load the splits once and move them to the device that trains."""

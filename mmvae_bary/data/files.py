@@ -37,8 +37,8 @@ PATIENCE = 30  # seconds without a byte
 class FileDataModule(MultimodalDataModule):
     """A benchmark made of raw files, which are converted once to arrays mapped into memory.
 
-    A subclass says how (:meth:`convert`), under which name the arrays are kept (:attr:`kind`), and
-    what tuples they make (:meth:`load`).
+    A subclass says how (:meth:`convert`), in which folder of the cache the arrays are kept
+    (:attr:`kind`), and what tuples they make (:meth:`MultimodalDataModule.load`).
 
     Args:
         batch_size: Training tuples in a batch.
@@ -73,7 +73,11 @@ class FileDataModule(MultimodalDataModule):
     @property
     @abstractmethod
     def kind(self) -> str:
-        """The name that the arrays are kept under: it says what they are made of."""
+        """The folder in the cache that keeps the arrays, another one for other raw files.
+
+        It names the benchmark, the version of the conversion and whatever else the arrays depend
+        on, such as ``polymnist-v1-textures5-seed0``.
+        """
 
     @property
     def notes(self) -> list[str]:

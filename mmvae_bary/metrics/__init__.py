@@ -2,8 +2,19 @@
 
 from mmvae_bary.metrics.average_precision import average_precision
 from mmvae_bary.metrics.classifiers import ModalityClassifiers
-from mmvae_bary.metrics.coherence import AttributeCoherence, CrossModalCoherence, JointCoherence
-from mmvae_bary.metrics.linear_probe import AttributeProbe, LinearProbe, logistic_regression
+from mmvae_bary.metrics.coherence import (
+    AttributeCoherence,
+    CrossModalCoherence,
+    JointCoherence,
+    judged_sources,
+    sources,
+)
+from mmvae_bary.metrics.linear_probe import (
+    AttributeProbe,
+    LinearProbe,
+    Probe,
+    logistic_regression,
+)
 from mmvae_bary.metrics.log_likelihood import LogLikelihood
 from mmvae_bary.metrics.quality import (
     ClassifierFeatures,
@@ -23,7 +34,10 @@ __all__ = [
     "LinearProbe",
     "LogLikelihood",
     "ModalityClassifiers",
+    "Probe",
     "ReconstructionQuality",
     "average_precision",
+    "judged_sources",
     "logistic_regression",
+    "sources",
 ]

@@ -112,7 +112,7 @@ class _Regressions:
 class Probe(Metric, ABC):
     """Logistic regressions on the representation of every subset of modalities.
 
-    :meth:`fit` them on a few labelled rows, then :meth:`update` with the test set.
+    :meth:`fit` them on a few labelled rows, then update them with the test set.
 
     Args:
         modalities: The modalities' names, in the model's order.
@@ -170,7 +170,7 @@ class Probe(Metric, ABC):
 class LinearProbe(Probe):
     """Accuracy of a logistic regression on the representation of every subset of modalities.
 
-    :meth:`fit` the probes on a few labelled rows, then :meth:`update` with the test set.
+    :meth:`Probe.fit` the probes on a few labelled rows, then update them with the test set.
 
     Args:
         modalities: The modalities' names, in the model's order.
@@ -198,7 +198,7 @@ class LinearProbe(Probe):
             self.add_state(name, zeros, dist_reduce_fx="sum")
 
     def update(self, representations: Tensor, label: Tensor, there: Tensor | None = None) -> None:
-        """Judge a batch: arguments as in :meth:`fit`. What is not finite is wrong."""
+        """Judge a batch: arguments as in :meth:`Probe.fit`. What is not finite is wrong."""
         logits = self.logits(representations)
         right, there = is_right(logits, label), self.judged(logits, there)
         self.correct += (right & there).sum(-1)
@@ -222,7 +222,7 @@ class LinearProbe(Probe):
 class AttributeProbe(Probe):
     """Average precision of binary logistic regressions, one for each subset and attribute.
 
-    :meth:`fit` the probes on a few labelled rows, then :meth:`update` with the test set.
+    :meth:`Probe.fit` the probes on a few labelled rows, then update them with the test set.
 
     Args:
         modalities: The modalities' names, in the model's order.
@@ -244,7 +244,7 @@ class AttributeProbe(Probe):
         self.add_state("there", [], dist_reduce_fx="cat")
 
     def update(self, representations: Tensor, label: Tensor, there: Tensor | None = None) -> None:
-        """Judge a batch: arguments as in :meth:`fit`."""
+        """Judge a batch: arguments as in :meth:`Probe.fit`."""
         logits = self.logits(representations)
         self.scores.append(logits.transpose(0, 1))
         self.label.append(label)

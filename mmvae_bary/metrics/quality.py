@@ -139,7 +139,7 @@ class FrechetDistance(Metric):
         Args:
             real: Modality name to real samples of shape ``(B, *shape)``.
             generated: Modality name to samples of shape ``(K, B, *shape)``, generated from its K
-                :func:`~mmvae_bary.metrics.coherence.sources`, in their order.
+                :func:`~mmvae_bary.metrics.sources`, in their order.
             prior: Modality name to samples of shape ``(B, *shape)``, generated from the prior.
             present: Modality name to booleans of shape ``(B,)``: which real samples are there; all
                 if None.
