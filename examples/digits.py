@@ -1,6 +1,6 @@
 """Train MWB-VAE on the digits from Python, then generate pictures from words.
 
-Takes about half a minute on two cores and writes ``text_to_image.png``.
+Takes about 20 seconds and writes ``text_to_image.png``.
 """
 
 from __future__ import annotations
