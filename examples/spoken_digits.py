@@ -13,7 +13,7 @@ Takes 50 seconds:
 
     python examples/spoken_digits.py FOLDER_OF_RECORDINGS FOLDER_OF_MNIST
 
-The first is a folder with FSDD's repository as a ZIP archive, the second one with MNIST's files, or
+The first is a folder with FSDD's repository as a ZIP archive, the second one with MNIST's files or
 to download them into. Draws ``spoken_digits.png``: what is written, from what was said.
 """
 
