@@ -45,8 +45,14 @@ def show_public_bases(app: Sphinx, name: str, obj: type, options: Any, bases: li
     bases[:] = [base.__base__ if base.__name__ in UNLISTED else base for base in bases]
 
 
+def end_blocks(app: Sphinx, page: str, source: list[str]) -> None:
+    """Cut the empty line that ends a doctest and its block."""
+    source[0] = source[0].replace("\n\n```\n", "\n```\n")
+
+
 def setup(app: Sphinx) -> None:
     """Leave out unlisted bases, and that a named tuple's fields are numbered."""
+    app.connect("source-read", end_blocks)
     app.connect("autodoc-process-bases", show_public_bases)
     app.connect(
         "autodoc-skip-member",
