@@ -29,7 +29,11 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 autodoc_typehints = "none"  # they stand in the signatures of the source, docstrings say shapes
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {
+    "members": True,
+    "show-inheritance": True,
+    "exclude-members": "extra_repr",  # what print shows of a module
+}
 python_use_unqualified_type_names = True
 napoleon_use_ivar = True
 

@@ -489,7 +489,6 @@ def test_files_to_predictions_on_the_command_line(
             f"--data.init_args.modalities={{{named}}}",
             f"--data.init_args.label={tmp_path}/label.csv",
             "--data.init_args.batch_size=20",
-            "--trainer.log_every_n_steps=1",
             "--trainer.callbacks+=LinearProbeCallback",
             "--trainer.callbacks.init_args.num_rows=null",
             *quick,
