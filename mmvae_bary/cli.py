@@ -44,6 +44,7 @@ from mmvae_bary.callbacks import (
     PredictionCallback,
     ResultsCallback,
     RunCheckpoint,
+    RunProgressBar,
     SampleGridCallback,
     WholeCheckpointIO,
     check_weights,
@@ -54,6 +55,7 @@ from mmvae_bary.checks import check_at_least, refuse_functions
 from mmvae_bary.data import DigitsDataModule, MultimodalDataModule
 from mmvae_bary.model import MWBVAE, WBVAE, MoEVAE, MoPoEVAE, MultimodalVAE, PoEVAE
 from mmvae_bary.plans import BENCHMARKS, CONFIG_OPTIONS, PACKAGED, find_config
+from mmvae_bary.pretrained import hyperparameters
 
 FOUND_BY_LIGHTNING = (None, "last", "best", "hpc")  # in place of the path of a checkpoint
 MODELS = (PoEVAE, MoEVAE, MoPoEVAE, WBVAE, MWBVAE)
@@ -134,13 +136,7 @@ class MultimodalCLI(LightningCLI):
         """Build everything; checkpoints keep the model's YAML, to be loaded from Python."""
         super().instantiate_classes()
         settings = self.config_dump["model"]
-        self.model.save_hyperparameters(
-            {
-                **settings["init_args"],
-                "_class_path": settings["class_path"],
-                "_instantiator": "lightning.pytorch.cli.instantiate_module",
-            }
-        )
+        self.model.save_hyperparameters(hyperparameters(**settings))
         strategy = self.trainer.strategy
         if type(strategy.checkpoint_io) is TorchCheckpointIO:  # and not a user's choice
             strategy.checkpoint_io = WholeCheckpointIO()
@@ -153,11 +149,13 @@ class MultimodalCLI(LightningCLI):
         refuse_functions(self._given.as_dict())
 
     def before_instantiate_classes(self) -> None:
-        """Refuse to predict with nothing; print one table after a test."""
+        """Refuse to predict with nothing; print one table after a test; show a bar."""
         self._refuse_functions()  # a checkpoint has brought the settings of its model
         trainer = self._given.trainer
         counts = ("accumulate_grad_batches", "check_val_every_n_epoch")
         check_at_least(1, **{name: trainer[name] for name in counts})
+        if trainer.enable_progress_bar is not False and not _has_bar(trainer.callbacks):
+            self.trainer_defaults["callbacks"] = [RunProgressBar()]
         if self.subcommand is None:
             return
         if self.subcommand == "test":
@@ -172,6 +170,11 @@ class MultimodalCLI(LightningCLI):
         """Judge the weights that training ended with, unless there is nothing to judge by."""
         if "test" in self.datamodule.datasets:
             self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
+
+
+def _has_bar(callbacks: Any) -> bool:
+    given = callbacks if isinstance(callbacks, list) else [callbacks]
+    return any("ProgressBar" in getattr(callback, "class_path", "") for callback in given)
 
 
 def _refuse_another_run(trainer: Trainer) -> None:

@@ -13,8 +13,9 @@ import numpy as np
 import yaml
 
 from mmvae_bary.barycenters.subsets import powerset
+from mmvae_bary.markup import Words
 from mmvae_bary.metrics.coherence import judged_sources, shown_sources
-from mmvae_bary.pages import Picture, Report, Words, latex, markdown, page, values
+from mmvae_bary.pages import Picture, Report, latex, markdown, page, values
 from mmvae_bary.plotting import Line, dot_panels, line_panels
 from mmvae_bary.runs import Run, by_model, read_run, remarks
 from mmvae_bary.tables import MOST_MODALITIES, Results, Table
