@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shlex
 import sys
@@ -81,10 +82,25 @@ NOISE = (
     ".*LeafSpec.* is deprecated",  # its own call, with torch 2.15
     "The dirpath has changed from",  # a resumed run has a folder of its own
 )
+# In place of Lightning's, which end in the middle of a sentence
+HELP = {
+    "fit": "train a model, then test it",
+    "validate": "evaluate a checkpoint on the validation data",
+    "test": "evaluate a checkpoint on the test data",
+    "predict": "write latents and imputed modalities to a file",
+}
+ADVERTS = "💡 Tip: "  # Lightning's, for its makers' services
 
 
 class MultimodalCLI(LightningCLI):
     """``mmvae fit | validate | test | predict``; a fit ends with a test of its last weights."""
+
+    def setup_parser(self, *args: Any, **kwargs: Any) -> None:
+        """Say in whole sentences what the subcommands do; called by Lightning."""
+        super().setup_parser(*args, **kwargs)
+        for action in self.parser._actions:
+            for choice in getattr(action, "_choices_actions", []):
+                choice.help = HELP[choice.dest]
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give every run what its folder promises: checkpoints, samples and results."""
@@ -216,6 +232,9 @@ def main(args: list[str] | None = None) -> None:
         warnings.filterwarnings("ignore", message=message)
     args = sys.argv[1:] if args is None else args
     debug, args = DEBUG in args, [arg for arg in args if arg != DEBUG]
+    if not debug:
+        warnings.formatwarning = lambda message, *_, **__: f"mmvae: warning: {message}\n"
+    _say_above_bars()
     try:
         if args and args[0] in COMMANDS:
             COMMANDS[args[0]](args[1:])
@@ -228,6 +247,23 @@ def main(args: list[str] | None = None) -> None:
         if debug or not (isinstance(error, MISTAKES) or _out_of_memory(error)):
             raise
         sys.exit(f"mmvae: error: {_said(error)} ({DEBUG} shows where)")
+
+
+class _AboveBars(logging.Handler):
+    """To the standard error of the moment, which a bar that is shown moves above itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not record.getMessage().startswith(ADVERTS):
+            sys.stderr.write(f"{self.format(record)}\n")
+
+
+def _say_above_bars() -> None:
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logger = logging.getLogger(name)
+        logger.handlers = [
+            _AboveBars() if type(handler) is logging.StreamHandler else handler
+            for handler in logger.handlers
+        ]
 
 
 class _SaveConfig(SaveConfigCallback):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
+from copy import deepcopy
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -275,7 +276,7 @@ def _made(
     if not arguments and settings.get("networks_included"):
         from lightning.pytorch.cli import instantiate_module
 
-        described = instantiate_module(cls, saved)
+        described = instantiate_module(cls, deepcopy(saved))  # which it edits
         described.save_hyperparameters(hyperparameters(settings["class_path"], saved))
         return described
     if "modalities" not in arguments:

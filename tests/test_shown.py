@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import CSVLogger
+from rich.progress import Progress
 from torch.utils.data import DataLoader
 
 from mmvae_bary import (
@@ -20,6 +23,7 @@ from mmvae_bary import (
     PoEVAE,
     WassersteinBarycenter,
 )
+from mmvae_bary.callbacks import RunProgressBar
 from mmvae_bary.checks import warn_of_slow_bfloat16
 from mmvae_bary.distributions import diagonal_gaussian, full_gaussian
 from mmvae_bary.markup import Words, html_table, span, text_table
@@ -140,6 +144,25 @@ def test_tables_of_text_are_aligned_and_spans_are_short() -> None:
     assert text_table(Words([], [["a", "1"], ["bbb", "2"]]), "") == "a    1\nbbb  2"
     assert span(torch.tensor([True, False])) == "0 to 1"
     assert span(torch.tensor([])) == "–"
+
+
+def described(running: Trainer, text: str) -> str:
+    column = RunProgressBar().configure_columns(running)[0]
+    with Progress(column, disable=True) as progress:
+        task = progress.add_task(text, total=3)
+        return str(column.render(progress.tasks[task]))
+
+
+def test_a_bar_counts_steps_where_only_these_are_limited() -> None:
+    steps = trainer(max_steps=5, max_epochs=-1)
+    assert described(steps, "Epoch 2/-2") == "Step 0/5"
+    assert described(steps, "Validation") == "Validation"
+    assert described(trainer(max_epochs=3), "Epoch 1/2") == "Epoch 1/2"
+
+
+def test_a_bar_shows_no_number_of_a_folder() -> None:
+    logging = Trainer(max_steps=1, accelerator="cpu", logger=CSVLogger("runs"))
+    assert RunProgressBar().get_metrics(logging, tiny_model(MWBVAE)) == {}
 
 
 def capable(monkeypatch: pytest.MonkeyPatch, **capabilities: bool) -> None:
