@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
+from argparse import ArgumentError
 from copy import deepcopy
 from importlib import import_module
 from importlib.metadata import version
@@ -240,13 +241,13 @@ def _folder(source: str | Path, revision: str | None, token: str | None) -> Path
                     str(source), revision=revision, token=token, allow_patterns=files
                 )
             )
+        except OSError as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"got {str(source)!r}, expected {EXPECTED}: {reason}") from None
         except ValueError:  # no name of a repository
             raise ValueError(
                 f"got {str(source)!r}, which is no folder, expected {EXPECTED}"
             ) from None
-        except OSError as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(f"got {str(source)!r}, expected {EXPECTED}: {reason}") from None
     for name in (SETTINGS, WEIGHTS):
         if not (folder / name).is_file():
             raise ValueError(f"got {folder} without {name}, expected a folder of save_pretrained")
@@ -262,6 +263,7 @@ def _read_settings(folder: Path) -> dict[str, Any]:
         whole = False
     if not whole:
         raise ValueError(f"got {path}, which is damaged, expected settings of save_pretrained")
+    settings["init_args"].pop("_class_path", None)  # which jsonargparse would import
     refuse_functions(settings["init_args"], "init_args")
     found: dict[str, Any] = settings
     return found
@@ -274,11 +276,7 @@ def _made(
     cls = named_class(settings["class_path"], base)
     saved = settings["init_args"]
     if not arguments and settings.get("networks_included"):
-        from lightning.pytorch.cli import instantiate_module
-
-        described = instantiate_module(cls, deepcopy(saved))  # which it edits
-        described.save_hyperparameters(hyperparameters(settings["class_path"], saved))
-        return described
+        return _described(cls, settings, folder)
     if "modalities" not in arguments:
         raise ValueError(
             f"got {folder}, a model made in Python, whose networks no file names, expected "
@@ -292,6 +290,25 @@ def _made(
             f"got the barycenter {given}, expected {was}, which {folder} was saved with: pass "
             "barycenter=..."
         )
+    return model
+
+
+def _described(cls: type[Any], settings: dict[str, Any], folder: Path) -> Any:
+    """A model that settings tell all of, its networks by their class paths."""
+    from lightning.pytorch.cli import instantiate_module
+
+    saved = settings["init_args"]
+    try:
+        model = instantiate_module(cls, deepcopy(saved))  # which it edits
+    except (ArgumentError, TypeError, ValueError) as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise ValueError(
+            f"{folder / SETTINGS}: got settings that make no {cls.__name__}, of which each class "
+            f"must be installed: {' '.join(str(cause).split())}"
+        ) from None
+    model.save_hyperparameters(hyperparameters(settings["class_path"], saved))
     return model
 
 

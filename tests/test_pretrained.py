@@ -164,6 +164,25 @@ def test_what_cannot_be_loaded_is_one_line(case: str) -> None:
     assert "antigravity" not in sys.modules
 
 
+def test_settings_import_no_class_in_passing() -> None:
+    settings = {"_class_path": "antigravity.Model", "latent_dim": 2}
+    folder = edited(init_args=settings, networks_included=True)
+    with pytest.raises(ValueError, match="got settings that make no MWBVAE"):
+        MWBVAE.from_pretrained(folder)
+    assert "antigravity" not in sys.modules
+
+
+@pytest.mark.parametrize("path", ["nowhere.Encoder", "torch.nn.Nowhere", "torch.optim.Adam"])
+def test_a_network_that_is_not_installed_is_named_in_a_line(path: str) -> None:
+    MWBVAE.load_from_checkpoint(CHECKPOINT).save_pretrained("saved")
+    settings = json.loads(Path("saved/config.json").read_text(encoding="utf-8"))
+    settings["init_args"]["modalities"]["image"]["encoder"] = {"class_path": path}
+    Path("saved/config.json").write_text(json.dumps(settings), encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"each class must be installed: .*{path}") as caught:
+        MWBVAE.from_pretrained("saved")
+    assert "\n" not in str(caught.value)
+
+
 def test_other_networks_are_refused_in_a_line() -> None:
     tiny_model(MWBVAE).save_pretrained("saved")
     with pytest.raises(ValueError, match=r"of other networks: .*modalities.image") as caught:
