@@ -258,10 +258,10 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     path = folder / SETTINGS
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
-        whole = isinstance(settings["init_args"], dict) and "class_path" in settings
+        sound = isinstance(settings["init_args"], dict) and "class_path" in settings
     except (ValueError, LookupError, TypeError):
-        whole = False
-    if not whole:
+        sound = False
+    if not sound:
         raise ValueError(f"got {path}, which is damaged, expected settings of save_pretrained")
     settings["init_args"].pop("_class_path", None)  # which jsonargparse would import
     refuse_functions(settings["init_args"], "init_args")
@@ -275,8 +275,8 @@ def _made(
     """The model, with the weights that it starts with."""
     cls = named_class(settings["class_path"], base)
     saved = settings["init_args"]
-    if not arguments and settings.get("networks_included"):
-        return _described(cls, settings, folder)
+    if settings.get("networks_included") and "modalities" not in arguments:
+        return _described(cls, settings, arguments, folder)
     if "modalities" not in arguments:
         raise ValueError(
             f"got {folder}, a model made in Python, whose networks no file names, expected "
@@ -293,13 +293,15 @@ def _made(
     return model
 
 
-def _described(cls: type[Any], settings: dict[str, Any], folder: Path) -> Any:
+def _described(
+    cls: type[Any], settings: dict[str, Any], arguments: dict[str, Any], folder: Path
+) -> Any:
     """A model that settings tell all of, its networks by their class paths."""
     from lightning.pytorch.cli import instantiate_module
 
     saved = settings["init_args"]
     try:
-        model = instantiate_module(cls, deepcopy(saved))  # which it edits
+        model = instantiate_module(cls, deepcopy(saved) | arguments)  # it edits what it gets
     except (ArgumentError, TypeError, ValueError) as error:
         cause: BaseException = error
         while cause.__cause__ is not None:
@@ -308,7 +310,8 @@ def _described(cls: type[Any], settings: dict[str, Any], folder: Path) -> Any:
             f"{folder / SETTINGS}: got settings that make no {cls.__name__}, of which each class "
             f"must be installed: {' '.join(str(cause).split())}"
         ) from None
-    model.save_hyperparameters(hyperparameters(settings["class_path"], saved))
+    if not arguments:  # the settings describe it still
+        model.save_hyperparameters(hyperparameters(settings["class_path"], saved))
     return model
 
 

@@ -73,6 +73,10 @@ def test_a_model_of_the_command_line_comes_back_by_its_settings() -> None:
     again.save_pretrained("two")
     assert same(model, MWBVAE.from_pretrained("two"))
     assert "modalities={" not in Path("two/README.md").read_text(encoding="utf-8")
+    other = MWBVAE.from_pretrained("two", beta=7.0)
+    assert same(model, other)
+    assert other.beta == 7.0
+    assert not other.hparams
 
 
 def test_a_checkpoint_of_another_class_is_refused() -> None:
@@ -172,13 +176,20 @@ def test_settings_import_no_class_in_passing() -> None:
     assert "antigravity" not in sys.modules
 
 
-@pytest.mark.parametrize("path", ["nowhere.Encoder", "torch.nn.Nowhere", "torch.optim.Adam"])
-def test_a_network_that_is_not_installed_is_named_in_a_line(path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("nowhere.Encoder", "No module named 'nowhere'"),
+        ("torch.nn.Nowhere", "module 'torch.nn' has no attribute 'Nowhere'"),
+        ("torch.optim.Adam", "torch.optim.Adam does not correspond to a subclass of Module"),
+    ],
+)
+def test_a_network_that_is_not_installed_is_named_in_a_line(path: str, said: str) -> None:
     MWBVAE.load_from_checkpoint(CHECKPOINT).save_pretrained("saved")
     settings = json.loads(Path("saved/config.json").read_text(encoding="utf-8"))
     settings["init_args"]["modalities"]["image"]["encoder"] = {"class_path": path}
     Path("saved/config.json").write_text(json.dumps(settings), encoding="utf-8")
-    with pytest.raises(ValueError, match=rf"each class must be installed: .*{path}") as caught:
+    with pytest.raises(ValueError, match=f"each class must be installed: .*{said}") as caught:
         MWBVAE.from_pretrained("saved")
     assert "\n" not in str(caught.value)
 
