@@ -83,16 +83,8 @@ NOISE = (
     "The dirpath has changed from",  # a resumed run has a folder of its own
     "The number of training batches .* is smaller than the logging interval",  # counted on
 )
-# In place of Lightning's, which end in the middle of a sentence
-HELP = {
-    "fit": "train a model, then test it",
-    "validate": "evaluate a checkpoint on the validation data",
-    "test": "evaluate a checkpoint on the test data",
-    "predict": "write latents and imputed modalities to a file",
-}
 ADVERTS = "💡 Tip: "  # Lightning's, for its makers' services
-
-
+# In place of Lightning's, which end in the middle of a sentence
 HELP = {
     "fit": "Train a model, and test the weights that training ended with.",
     "validate": "Evaluate a checkpoint on the validation set.",
@@ -103,13 +95,6 @@ HELP = {
 
 class MultimodalCLI(LightningCLI):
     """``mmvae fit | validate | test | predict``; a fit ends with a test of its last weights."""
-
-    def setup_parser(self, *args: Any, **kwargs: Any) -> None:
-        """Say in whole sentences what the subcommands do; called by Lightning."""
-        super().setup_parser(*args, **kwargs)
-        for action in self.parser._actions:
-            for choice in getattr(action, "_choices_actions", []):
-                choice.help = HELP[choice.dest]
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Give every run what its folder promises: checkpoints, samples and results."""

@@ -74,7 +74,7 @@ def gather(
     """All that a report says; its tables show themselves in a notebook.
 
     Args:
-        models: What :func:`~mmvae_bary.runs.by_model` makes of runs.
+        models: What ``mmvae_bary.runs.by_model`` makes of runs.
         command: As in :func:`report`, and so are the others.
         title: Its heading.
         notes: What it says above all numbers.

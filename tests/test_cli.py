@@ -500,6 +500,6 @@ def test_a_run_fits_the_screen_and_says_each_thing_once(width: int, cache: str) 
 
 def test_help_is_made_of_whole_sentences() -> None:
     written = on_a_screen(80, "--help")
-    assert "evaluate a checkpoint on the test data" in written
+    assert "Evaluate a checkpoint on the test set." in written
     assert "never run on your" not in written
     assert max(map(len, written.splitlines())) <= 80

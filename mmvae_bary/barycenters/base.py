@@ -51,7 +51,7 @@ class Barycenter(nn.Module, ABC):
 
     @property
     def summary(self) -> str:
-        """It and what it is made of, in one line: ``SubsetMixture(WassersteinBarycenter())``."""
+        """One line, as ``SubsetMixture(WassersteinBarycenter())``, of what it is made of."""
         return re.sub(r"\s+|\(inner\): ", "", repr(self))
 
     def forward(self, experts: Gaussian, weights: Tensor | None = None) -> Posterior:
