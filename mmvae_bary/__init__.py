@@ -8,11 +8,12 @@ The files, a concept each; a row imports only rows below it::
     pages
     callbacks | latents | runs | tables
     model | data | metrics | plotting
-    modality
+    modality | pretrained
     networks | barycenters | objectives | estimators
     likelihoods | divergences
     distributions
     batch | checks | matrices | writing
+    markup
 """
 
 from mmvae_bary.barycenters import (

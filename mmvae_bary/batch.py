@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mmvae_bary.markup import Words, html_table, span
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
     from torch import Tensor
 
@@ -34,6 +38,28 @@ class Batch:
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
+
+    def _repr_html_(self) -> str:
+        """In a notebook: a row a modality."""
+        rows = [
+            [
+                name,
+                " × ".join(map(str, x.shape[1:])),
+                str(x.dtype).removeprefix("torch."),
+                span(x if there is None else x[there]),
+                str(len(x) if there is None else int(there.sum())),
+            ]
+            for name, x, there in zip(self.inputs, self.inputs.values(), self._there, strict=True)
+        ]
+        label = "no labels" if self.label is None else f"labels {span(self.label)}"
+        caption = f"Batch of {len(self)}, {label}"
+        header = ["modality", "shape", "type", "values", "present"]
+        return html_table(Words(header, rows), caption)
+
+    @property
+    def _there(self) -> Sequence[Tensor | None]:
+        """Of each modality the samples that have it, booleans (B,); None where all do."""
+        return [None] * len(self.inputs) if self.present is None else self.present.unbind(-1)
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> Batch:
         """The same batch on another device."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shlex
 import sys
@@ -44,6 +45,7 @@ from mmvae_bary.callbacks import (
     PredictionCallback,
     ResultsCallback,
     RunCheckpoint,
+    RunProgressBar,
     SampleGridCallback,
     WholeCheckpointIO,
     check_weights,
@@ -54,6 +56,7 @@ from mmvae_bary.checks import check_at_least, refuse_functions
 from mmvae_bary.data import DigitsDataModule, MultimodalDataModule
 from mmvae_bary.model import MWBVAE, WBVAE, MoEVAE, MoPoEVAE, MultimodalVAE, PoEVAE
 from mmvae_bary.plans import BENCHMARKS, CONFIG_OPTIONS, PACKAGED, find_config
+from mmvae_bary.pretrained import hyperparameters
 
 FOUND_BY_LIGHTNING = (None, "last", "best", "hpc")  # in place of the path of a checkpoint
 MODELS = (PoEVAE, MoEVAE, MoPoEVAE, WBVAE, MWBVAE)
@@ -80,8 +83,8 @@ NOISE = (
     "The dirpath has changed from",  # a resumed run has a folder of its own
     "The number of training batches .* is smaller than the logging interval",  # counted on
 )
-
-
+ADVERTS = "💡 Tip: "  # Lightning's, for its makers' services
+# In place of Lightning's, which end in the middle of a sentence
 HELP = {
     "fit": "Train a model, and test the weights that training ended with.",
     "validate": "Evaluate a checkpoint on the validation set.",
@@ -150,13 +153,7 @@ class MultimodalCLI(LightningCLI):
         """Build everything; checkpoints keep the model's YAML, to be loaded from Python."""
         super().instantiate_classes()
         settings = self.config_dump["model"]
-        self.model.save_hyperparameters(
-            {
-                **settings["init_args"],
-                "_class_path": settings["class_path"],
-                "_instantiator": "lightning.pytorch.cli.instantiate_module",
-            }
-        )
+        self.model.save_hyperparameters(hyperparameters(**settings))
         strategy = self.trainer.strategy
         if type(strategy.checkpoint_io) is TorchCheckpointIO:  # and not a user's choice
             strategy.checkpoint_io = WholeCheckpointIO()
@@ -169,11 +166,13 @@ class MultimodalCLI(LightningCLI):
         refuse_functions(self._given.as_dict())
 
     def before_instantiate_classes(self) -> None:
-        """Refuse to predict with nothing; print one table after a test."""
+        """Refuse to predict with nothing; print one table after a test; show a bar."""
         self._refuse_functions()  # a checkpoint has brought the settings of its model
         trainer = self._given.trainer
         counts = ("accumulate_grad_batches", "check_val_every_n_epoch")
         check_at_least(1, **{name: trainer[name] for name in counts})
+        if trainer.enable_progress_bar is not False and not _has_bar(trainer.callbacks):
+            self.trainer_defaults["callbacks"] = [RunProgressBar()]
         if self.subcommand is None:
             return
         if self.subcommand == "test":
@@ -188,6 +187,11 @@ class MultimodalCLI(LightningCLI):
         """Judge the weights that training ended with, unless there is nothing to judge by."""
         if "test" in self.datamodule.datasets:
             self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
+
+
+def _has_bar(callbacks: Any) -> bool:
+    given = callbacks if isinstance(callbacks, list) else [callbacks]
+    return any("ProgressBar" in getattr(callback, "class_path", "") for callback in given)
 
 
 def _refuse_another_run(trainer: Trainer) -> None:
@@ -229,6 +233,9 @@ def main(args: list[str] | None = None) -> None:
         warnings.filterwarnings("ignore", message=message)
     args = sys.argv[1:] if args is None else args
     debug, args = DEBUG in args, [arg for arg in args if arg != DEBUG]
+    if not debug:
+        warnings.formatwarning = lambda message, *_, **__: f"mmvae: warning: {message}\n"
+    _say_above_bars()
     try:
         if args and args[0] in COMMANDS:
             COMMANDS[args[0]](args[1:])
@@ -241,6 +248,23 @@ def main(args: list[str] | None = None) -> None:
         if debug or not (isinstance(error, MISTAKES) or _out_of_memory(error)):
             raise
         sys.exit(f"mmvae: error: {_said(error)} ({DEBUG} shows where)")
+
+
+class _AboveBars(logging.Handler):
+    """To the standard error of the moment, which a bar that is shown moves above itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not record.getMessage().startswith(ADVERTS):
+            sys.stderr.write(f"{self.format(record)}\n")
+
+
+def _say_above_bars() -> None:
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logger = logging.getLogger(name)
+        logger.handlers = [
+            _AboveBars() if type(handler) is logging.StreamHandler else handler
+            for handler in logger.handlers
+        ]
 
 
 class _SaveConfig(SaveConfigCallback):

@@ -20,6 +20,8 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, constraints
 
+from mmvae_bary.markup import Words, html_table, span
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -52,7 +54,7 @@ def full_gaussian(loc: Tensor, scale_tril: Tensor) -> MultivariateNormal:
         loc: Means of shape ``(..., D)``.
         scale_tril: Cholesky factors of shape ``(..., D, D)``, lower triangular.
     """
-    return MultivariateNormal(loc, scale_tril=scale_tril, validate_args=False)
+    return _Full(loc, scale_tril=scale_tril, validate_args=False)
 
 
 def standard_gaussian(p: Distribution) -> Gaussian:
@@ -302,6 +304,14 @@ class _Diagonal(Independent):  # type: ignore[type-arg]
         scale: Tensor = self.base_dist.stddev
         return scale
 
+    def _repr_html_(self) -> str:
+        return _shown("diagonal Gaussian", self)
+
+
+class _Full(MultivariateNormal):
+    def _repr_html_(self) -> str:
+        return _shown("Gaussian of full covariance", self)
+
 
 class Mixture(Distribution):
     r"""A finite mixture with reparametrised, stratified draws and an exact density.
@@ -412,6 +422,11 @@ class Mixture(Distribution):
     def __repr__(self) -> str:
         return f"Mixture({self.components.batch_shape[-1]} x {self.components})"
 
+    def _repr_html_(self) -> str:
+        full = isinstance(self.components, MultivariateNormal)
+        family = "Gaussians of full covariance" if full else "diagonal Gaussians"
+        return _shown(f"mixture of {self.weights.shape[-1]} {family}", self, weights=self.weights)
+
     def _variance(self) -> Tensor:
         """In float64, which holds the squares of all that float32 does."""
         wide = map_parameters(as_double, self.components)
@@ -421,6 +436,17 @@ class Mixture(Distribution):
     def _average(self, values: Tensor) -> Tensor:
         weights = self.weights.unsqueeze(-1)
         return torch.where(weights > 0, weights * values, 0.0).sum(-2)
+
+
+def _shown(family: str, p: Distribution, **more: Tensor) -> str:
+    """A table for notebooks: what a distribution is, and the range of its parameters."""
+    numbers = {"mean": p.mean, "standard deviation": p.stddev, **more}
+    rows = [
+        ["batch", " × ".join(map(str, p.batch_shape)) or "one"],
+        ["width", str(p.event_shape[-1])],
+        *([name, span(tensor)] for name, tensor in numbers.items()),
+    ]
+    return html_table(Words([], rows), family)
 
 
 def derive_seed(*numbers: int) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from mmvae_bary import likelihoods
 from mmvae_bary.distributions import at_least_float32, diagonal_gaussian
@@ -93,6 +94,14 @@ class Modality(nn.Module):
         p: Distribution = self.likelihood(output, len(self.shape))
         return p
 
+    def facts(self) -> list[str]:
+        """Shape, likelihood, and the encoder's and decoder's numbers of parameters, in words."""
+        return [
+            " × ".join(map(str, self.shape)),
+            " ".join(repr(self.likelihood).split()),
+            *(f"{count_parameters(network):,}" for network in (self.encoder, self.decoder)),
+        ]
+
     def complete(self, name: str, latent_dim: int) -> None:
         """Make the networks that were not given, and refuse those of a wrong width.
 
@@ -159,6 +168,11 @@ def default_modalities(data: Specified) -> dict[str, Modality]:
 def is_picture(shape: Sequence[int]) -> bool:
     """Whether samples of a shape are pictures: one or three channels, height and width."""
     return len(shape) == 3 and shape[0] in {1, 3}
+
+
+def count_parameters(network: nn.Module) -> int:
+    """The number of parameters, shared ones once, and of lazy ones none before they are made."""
+    return sum(p.numel() for p in network.parameters() if not is_lazy(p))
 
 
 @contextmanager

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from inspect import signature
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, get_args
 
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -21,7 +22,13 @@ from mmvae_bary.barycenters import (
 from mmvae_bary.barycenters.base import check_barycenter
 from mmvae_bary.barycenters.subsets import MOST_MODALITIES, membership, powerset
 from mmvae_bary.batch import Batch
-from mmvae_bary.checks import check_at_least, read_checkpoint, refuse_functions
+from mmvae_bary.checks import (
+    check_at_least,
+    named_class,
+    read_checkpoint,
+    refuse_functions,
+    warn_of_slow_bfloat16,
+)
 from mmvae_bary.distributions import (
     Mixture,
     derive_seed,
@@ -32,9 +39,11 @@ from mmvae_bary.distributions import (
     where,
 )
 from mmvae_bary.estimators import Proposal, importance_weighted, log_weights
-from mmvae_bary.modality import Modality, evaluating
+from mmvae_bary.markup import Words, text_table
+from mmvae_bary.modality import Modality, count_parameters, evaluating
 from mmvae_bary.networks import CovarianceHead
 from mmvae_bary.objectives import ELBO, PrivateLatent, Watch, elbo
+from mmvae_bary.pretrained import Pretrained, path_of
 
 if TYPE_CHECKING:
     from torch.distributions import Distribution
@@ -74,7 +83,7 @@ class Embedding(NamedTuple):
     std: Tensor
 
 
-class MultimodalVAE(LightningModule):
+class MultimodalVAE(Pretrained):
     """A multimodal VAE whose joint posterior is a barycenter of the unimodal posteriors.
 
     The barycenter is a strategy object; :class:`PoEVAE`, :class:`MoEVAE`, :class:`MoPoEVAE`,
@@ -104,6 +113,7 @@ class MultimodalVAE(LightningModule):
     """
 
     modalities: Mapping[str, Modality]
+    objective: ClassVar[str] = "ELBO"  # in words, for those who print a model
 
     def __init__(
         self,
@@ -150,18 +160,47 @@ class MultimodalVAE(LightningModule):
         """Lightning's, of a file that may not be trusted.
 
         Only tensors and plain values are read, and settings that name a function to be called are
-        refused, unless ``weights_only`` is False. Arguments are those of
+        refused, unless ``weights_only`` is False. Of a run of the command line, the model is of
+        the class that the file names, this one or a subclass. Arguments are those of
         ``LightningModule.load_from_checkpoint``.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is no checkpoint, or of such a function, which was not called.
+            ValueError: If it is no checkpoint, names such a function, which was not called, or is
+                of another class.
         """
+        settings: dict[str, Any] = {}
         if kwargs.setdefault("weights_only", True):
-            settings = read_checkpoint(checkpoint_path).get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {})
-            refuse_functions(settings, "hyper_parameters")
+            found = read_checkpoint(checkpoint_path).get(cls.CHECKPOINT_HYPER_PARAMS_KEY)
+            refuse_functions(found, "hyper_parameters")
+            settings = found if isinstance(found, dict) else {}
+            cls = named_class(settings.get("_class_path", path_of(cls)), cls)
         loaded: Self = super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+        if settings and not kwargs.keys() & signature(cls).parameters.keys():
+            loaded.save_hyperparameters(settings)  # they describe it still
         return loaded
+
+    def __repr__(self) -> str:
+        """A table of the modalities; the tree of modules is that of ``model.modalities``."""
+        facts = [f"  {name}: {said}" for name, said in self.facts().items()]
+        tree = "  print(model.modalities) shows the networks"
+        return "\n".join([type(self).__name__, *facts, text_table(self.parts()), tree])
+
+    def facts(self) -> dict[str, str]:
+        """What the model is, in words."""
+        warmup = f" after {self.warmup_steps} steps of warm-up" if self.warmup_steps else ""
+        return {
+            "barycenter": self.barycenter.summary,
+            "latent size": f"{self.latent_dim}{', full covariance' * bool(self.covariance_heads)}",
+            "objective": f"{self.objective}, beta {self.beta:g}{warmup}",
+            "parameters": f"{count_parameters(self):,}",
+        }
+
+    def parts(self) -> Words:
+        """A table of the modalities: shape, likelihood, size of the networks."""
+        header = ["modality", "shape", "likelihood", "encoder", "decoder"]
+        rows = [[name, *modality.facts()] for name, modality in self.modalities.items()]
+        return Words(header, rows)
 
     # ---- inference and generation
 
@@ -288,7 +327,7 @@ class MultimodalVAE(LightningModule):
             some = next(self.parameters())
             z = torch.randn(num_samples, self.latent_dim, dtype=some.dtype, device=some.device)
         else:
-            z = self.encode(inputs, given).sample((num_samples,))
+            z = self.encode(inputs, given).rsample((num_samples,))
         return {name: self.decode_modality(name, z).mean for name in targets}
 
     @torch.no_grad()
@@ -431,7 +470,7 @@ class MultimodalVAE(LightningModule):
             for name in self.names
             if name not in batch.inputs or not present.get(name, torch.ones(1)).all()
         ]
-        z = self._posterior(encoding).sample((num_samples,)) if missing else None
+        z = self._posterior(encoding).rsample((num_samples,)) if missing else None
         result = dict(batch.inputs)
         for name in missing:
             assert z is not None
@@ -561,6 +600,10 @@ class MultimodalVAE(LightningModule):
         """The number of a batch among those of all processes, by which draws are seeded."""
         return batch_idx * self.trainer.world_size + self.global_rank
 
+    def setup(self, stage: str) -> None:
+        """Warn of a precision that this machine is slow in."""
+        warn_of_slow_bfloat16(self.trainer.precision, self.trainer.strategy.root_device)
+
     def on_fit_start(self) -> None:
         """Take the seed of the training's draws from torch's."""
         self.stream = torch.initial_seed() % 2**63
@@ -630,8 +673,8 @@ class MultimodalVAE(LightningModule):
         """Draw all latents, so that no figure depends on how many are decoded at once."""
         if num_samples < 1:
             raise ValueError(f"got num_samples={num_samples}, expected at least 1")
-        z = proposal.shared.sample((num_samples,))
-        private = {name: q.sample((num_samples,)) for name, q in proposal.private.items()}
+        z = proposal.shared.rsample((num_samples,))
+        private = {name: q.rsample((num_samples,)) for name, q in proposal.private.items()}
         largest = max(math.prod(self.modalities[name].shape) for name in inputs)
         size = max(1, max_elements // (z[0, ..., 0].numel() * largest))
         chunks = [slice(start, start + size) for start in range(0, num_samples, size)]
@@ -824,6 +867,8 @@ class PoEVAE(MultimodalVAE):
         Wu and Goodman, Multimodal Generative Models for Scalable Weakly-Supervised Learning,
         NeurIPS 2018.
     """
+
+    objective = "ELBO plus the ELBO of each modality alone"
 
     def default_barycenter(self) -> Barycenter:
         return ProductOfExperts(prior="always")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import csv
 import io
-import re
 from dataclasses import dataclass
-from html import escape
 from importlib.resources import files
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
+from mmvae_bary.markup import Html, Words, element, html_table, markdown_table, markdown_text
 from mmvae_bary.tables import SIGNIFICANCE, Cell, Column, Table
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ LATEX = {
     "→": r"$\to$",
     "±": r"$\pm$",
 }
-VOID = {"img", "meta", "source"}  # elements without an end
 
 
 class Picture(NamedTuple):
@@ -37,13 +35,6 @@ class Picture(NamedTuple):
 
     light: bytes
     dark: bytes
-
-
-class Words(NamedTuple):
-    """A table of words."""
-
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -73,6 +64,11 @@ class Report:
     grids: Mapping[str, Mapping[str, Path]]
     facts: Mapping[str, Words]
     settings: Mapping[str, str]
+
+    def _repr_html_(self) -> str:
+        """In a notebook: what must be known, and the tables."""
+        tables = [part for table in self.tables for part in (_heading(table), *_numbers(table))]
+        return element("div", *_header(self), *tables)
 
 
 def number(cell: Cell, digits: int) -> str:
@@ -114,26 +110,6 @@ def _groups(columns: Sequence[Column]) -> list[tuple[str, int]]:
     ]
 
 
-class Html(str):
-    """What is escaped already."""
-
-    __slots__ = ()
-
-
-def element(tag: str, *children: str, **attributes: str | int) -> Html:
-    """An element, its children and attributes escaped unless they are :class:`Html`.
-
-    Example:
-        >>> element("p", "<script>", element("b", "!"), class_="quiet")
-        '<p class="quiet">&lt;script&gt;<b>!</b></p>'
-    """
-    given = "".join(
-        f' {name.rstrip("_")}="{escape(str(value))}"' for name, value in attributes.items()
-    )
-    inside = "".join(child if isinstance(child, Html) else escape(child) for child in children)
-    return Html(f"<{tag}{given}>{inside}" + ("" if tag in VOID else f"</{tag}>"))
-
-
 def page(report: Report) -> str:
     """The report as one HTML page that needs nothing else."""
     style = Html((files("mmvae_bary") / "report.css").read_text(encoding="utf-8"))
@@ -158,7 +134,7 @@ def _header(report: Report) -> Iterator[Html]:
 
 def _sections(report: Report) -> Iterator[Html]:
     for table in report.tables:
-        yield element("section", element("h2", table.title), *_numbers(table))
+        yield element("section", _heading(table), *_numbers(table))
     for title, picture in report.pictures.items():
         yield element("section", element("h2", title), _picture(title, picture))
     if report.grids:
@@ -168,6 +144,10 @@ def _sections(report: Report) -> Iterator[Html]:
     settings = (_folded(label, element("pre", text)) for label, text in report.settings.items())
     yield element("section", element("h2", "Settings"), *settings)
     yield element("section", element("h2", "Command"), element("pre", report.command))
+
+
+def _heading(table: Table) -> Html:
+    return element("h2", table.title)
 
 
 def _numbers(table: Table) -> Iterator[Html]:
@@ -198,13 +178,7 @@ def _cell(cell: Cell | None, digits: int) -> Html:
 
 
 def _words(words: Words) -> Html:
-    head = element("tr", *(element("th", text, scope="col") for text in words.header))
-    rows = [
-        element("tr", element("th", first, scope="row"), *(element("td", text) for text in rest))
-        for first, *rest in words.rows
-    ]
-    table = element("table", element("thead", head), element("tbody", *rows), class_="words")
-    return _scrolled(table)
+    return _scrolled(html_table(words, class_="words"))
 
 
 def _scrolled(content: Html) -> Html:
@@ -248,27 +222,36 @@ def markdown(
         pictures: Heading of a figure to its address.
         grids: Model to the addresses of its pictures of samples, by caption.
     """
-    blocks = [f"# {_md(report.title)}", _md(report.summary)]
-    blocks.append("\n".join(f"- {_md(remark)}" for remark in report.remarks))
+    blocks = [f"# {markdown_text(report.title)}", markdown_text(report.summary)]
+    blocks.append("\n".join(f"- {markdown_text(remark)}" for remark in report.remarks))
     for table in report.tables:
         rows = [
-            [_md(model), *(_md_cell(cell, table.digits) for cell in cells)]
+            [markdown_text(model), *(_md_cell(cell, table.digits) for cell in cells)]
             for model, cells in table.rows.items()
         ]
-        header = ["", *(_md(f"{x.label} {x.group}".strip()) for x in table.columns)]
-        blocks += [f"## {_md(table.title)}", _md_rows(header, rows), _md(" ".join(notes(table)))]
+        header = ["", *(markdown_text(f"{x.label} {x.group}".strip()) for x in table.columns)]
+        blocks += [
+            f"## {markdown_text(table.title)}",
+            markdown_table(header, rows),
+            markdown_text(" ".join(notes(table))),
+        ]
     for title, address in pictures.items():
-        blocks += [f"## {_md(title)}", f"![{_md(title)}]({address})"]
+        blocks += [f"## {markdown_text(title)}", f"![{markdown_text(title)}]({address})"]
     blocks += ["## Samples"] * bool(grids)
     for label, addresses in grids.items():
-        blocks.append(f"### {_md(label)}")
-        blocks += [f"![{_md(caption)}]({address})" for caption, address in addresses.items()]
+        blocks.append(f"### {markdown_text(label)}")
+        blocks += [
+            f"![{markdown_text(caption)}]({address})" for caption, address in addresses.items()
+        ]
     for title, words in report.facts.items():
-        rows = [[_md(text) for text in row] for row in words.rows]
-        blocks += [f"## {_md(title)}", _md_rows(list(map(_md, words.header)), rows)]
+        rows = [[markdown_text(text) for text in row] for row in words.rows]
+        blocks += [
+            f"## {markdown_text(title)}",
+            markdown_table(list(map(markdown_text, words.header)), rows),
+        ]
     blocks += ["## Command", f"    {report.command}"]
     for label, settings in report.settings.items():
-        blocks += [f"## Settings of {_md(label)}", f"```yaml\n{settings.strip()}\n```"]
+        blocks += [f"## Settings of {markdown_text(label)}", f"```yaml\n{settings.strip()}\n```"]
     return "\n\n".join(filter(None, blocks)) + "\n"
 
 
@@ -278,15 +261,6 @@ def _md_cell(cell: Cell | None, digits: int) -> str:
     text = number(cell, digits)
     text = f"**{text}**" if cell.best else text
     return f"{text} ({printed(cell, digits)})" if cell.published else text
-
-
-def _md_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _md(text: str) -> str:
-    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", text)
 
 
 def latex(tables: Iterable[Table]) -> str:

@@ -13,8 +13,9 @@ import numpy as np
 import yaml
 
 from mmvae_bary.barycenters.subsets import powerset
+from mmvae_bary.markup import Words
 from mmvae_bary.metrics.coherence import judged_sources, shown_sources
-from mmvae_bary.pages import Picture, Report, Words, latex, markdown, page, values
+from mmvae_bary.pages import Picture, Report, latex, markdown, page, values
 from mmvae_bary.plotting import Line, dot_panels, line_panels
 from mmvae_bary.runs import Run, by_model, read_run, remarks
 from mmvae_bary.tables import MOST_MODALITIES, Results, Table
@@ -67,8 +68,17 @@ def report(
     return into / "report.html"
 
 
-def gather(models: Models, command: str, title: str | None, notes: Sequence[str]) -> Report:
-    """All that a report says."""
+def gather(
+    models: Models, command: str = "", title: str | None = None, notes: Sequence[str] = ()
+) -> Report:
+    """All that a report says; its tables show themselves in a notebook.
+
+    Args:
+        models: What ``mmvae_bary.runs.by_model`` makes of runs.
+        command: As in :func:`report`, and so are the others.
+        title: Its heading.
+        notes: What it says above all numbers.
+    """
     first = next(iter(models.values()))[0]
     data = str(first.meta["data"])
     figures = {label: [run.figures for run in group] for label, group in models.items()}

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
+from mmvae_bary.markup import html_table
+from mmvae_bary.metrics.summary import summary_rows, summary_title, summary_words
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -89,6 +92,12 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """All settings that must be equal for runs to be averaged, by dotted name."""
         return {key: value for key, value in _flat(self.config) if not _starts(key, FREE)}
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the table that the run ended with."""
+        rows = summary_rows(self.names, self.measure, self.figures)
+        seed = f"{summary_title(self.meta)}, seed {self.meta['seed']}"
+        return html_table(summary_words(self.names, rows), seed)
 
     def curves(self, prefix: str) -> dict[str, tuple[Series, Series]]:
         """What was logged in training: steps and values by key, of those that begin so.

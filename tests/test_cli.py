@@ -473,3 +473,33 @@ def test_mistakes_get_a_line_and_no_traceback(
 def test_debug_shows_the_traceback() -> None:
     with pytest.raises(FileNotFoundError, match=r"got 'digit\.yaml'"):
         cli.main(["fit", "--config=digit.yaml", "--debug"])
+
+
+def on_a_screen(width: int, *args: str) -> str:
+    """What the command writes, to a terminal so wide."""
+    environment = {**os.environ, "COLUMNS": str(width), "TERM": "dumb"}
+    command = [sys.executable, "-m", "mmvae_bary.cli", *args]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_a_run_fits_the_screen_and_says_each_thing_once(width: int, cache: str) -> None:
+    shown = ["--trainer.enable_progress_bar=true", *LITTLE]
+    written = on_a_screen(width, "fit", "--config=digits.yaml", *short(cache), *shown)
+    assert "mmvae: warning: the classifier of 'scene'" in written
+    assert "rank_zero_warn" not in written
+    assert "Step 2/2" in written
+    assert "-2" not in written
+    assert "litlogger" not in written
+    assert "\nThe run is in runs/digits/version_0\n" in written
+    table = [line for line in written.splitlines() if line.startswith(("│", "┃"))]
+    assert len(table) > 10
+    assert max(map(len, table)) <= 80
+
+
+def test_help_is_made_of_whole_sentences() -> None:
+    written = on_a_screen(80, "--help")
+    assert "Evaluate a checkpoint on the test set." in written
+    assert "never run on your" not in written
+    assert max(map(len, written.splitlines())) <= 80

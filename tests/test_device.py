@@ -122,6 +122,7 @@ def _default_mode() -> Iterator[None]:
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.usefixtures("_default_mode")
 @pytest.mark.parametrize("name", WORK)
 def test_on_a_gpu_nothing_waits(name: str) -> None:

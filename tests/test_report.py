@@ -20,7 +20,7 @@ from scipy.stats import ttest_ind
 from mmvae_bary import cli
 from mmvae_bary.barycenters.subsets import powerset
 from mmvae_bary.metrics.coherence import sources
-from mmvae_bary.report import report
+from mmvae_bary.report import gather, report
 from mmvae_bary.runs import by_model, read_run, remarks
 from mmvae_bary.tables import holm, published, significantly_best
 
@@ -374,6 +374,15 @@ def test_the_page_needs_nothing_else() -> None:
     assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in (
         page.tags
     )
+
+
+def test_a_notebook_is_shown_the_tables_of_a_report_and_of_a_run() -> None:
+    runs = [read_run(make_run(Path(f"run{seed}"), seed=seed)) for seed in range(2)]
+    shown = Reader()
+    shown.feed(gather(by_model(runs))._repr_html_())
+    assert shown.words[0] == "Digits"
+    assert "Linear probe" in shown.words
+    assert "<caption>PoEVAE, OfPoEVAE(), on Digits" in runs[0]._repr_html_()
 
 
 def test_latex_is_balanced_and_its_rows_are_of_one_width() -> None:

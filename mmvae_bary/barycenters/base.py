@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -47,6 +48,11 @@ class Barycenter(nn.Module, ABC):
 
     divergence: ClassVar[Divergence]
     returns_mixture: ClassVar[bool] = False
+
+    @property
+    def summary(self) -> str:
+        """One line, as ``SubsetMixture(WassersteinBarycenter())``, of what it is made of."""
+        return re.sub(r"\s+|\(inner\): ", "", repr(self))
 
     def forward(self, experts: Gaussian, weights: Tensor | None = None) -> Posterior:
         """Fuse the experts.

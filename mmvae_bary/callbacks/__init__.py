@@ -16,6 +16,7 @@ from mmvae_bary.callbacks.evaluation import (
     QualityCallback,
 )
 from mmvae_bary.callbacks.predictions import PredictionCallback
+from mmvae_bary.callbacks.progress import RunProgressBar
 from mmvae_bary.callbacks.results import ResultsCallback
 from mmvae_bary.callbacks.samples import SampleGridCallback
 
@@ -30,6 +31,7 @@ __all__ = [
     "QualityCallback",
     "ResultsCallback",
     "RunCheckpoint",
+    "RunProgressBar",
     "SampleGridCallback",
     "WholeCheckpointIO",
     "check_weights",

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import time
 from importlib.metadata import version
-from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,14 +14,20 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_info
 
-from mmvae_bary.barycenters.subsets import MOST_MODALITIES, powerset
 from mmvae_bary.callbacks.base import data_of, measure_of, run_folder
 from mmvae_bary.callbacks.evaluation import judges
+from mmvae_bary.metrics.summary import (
+    shown,
+    summary_columns,
+    summary_rows,
+    summary_title,
+    summary_words,
+)
 from mmvae_bary.model import MultimodalVAE
 from mmvae_bary.writing import write_whole
 
 if TYPE_CHECKING:
-    Row = tuple[str, list[float | None]]  # what is given, and the figures for it
+    from mmvae_bary.metrics.summary import Row
 
 
 class ResultsCallback(Callback):
@@ -82,7 +86,7 @@ class ResultsCallback(Callback):
         figures = {key: value.item() for key, value in trainer.callback_metrics.items()}
         meta = self._meta(trainer, pl_module)
         measure = measure_of(data_of(trainer))
-        rows = _rows(pl_module.names, measure, figures)
+        rows = summary_rows(pl_module.names, measure, figures)
         _print_table(pl_module.names, rows, measure, figures, meta)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
@@ -92,7 +96,7 @@ class ResultsCallback(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 table = [[given, *values] for given, values in rows]
-                logger.log_table("results", _columns(pl_module.names), table)
+                logger.log_table("results", summary_columns(pl_module.names), table)
         rank_zero_info(f"The run is in {folder}")
 
     def _since_fit_started(self) -> float:
@@ -103,7 +107,7 @@ class ResultsCallback(Callback):
         data, classifiers = data_of(trainer), judges(trainer)
         return {
             "model": type(model).__name__,
-            "barycenter": re.sub(r"\s+|\(inner\): ", "", repr(model.barycenter)),
+            "barycenter": model.barycenter.summary,
             "data": type(data).__name__,
             "notes": [
                 *(["weights that were never trained"] if not self.progress["steps"] else []),
@@ -128,26 +132,6 @@ def _device_name(device: torch.device) -> str:
     return f"{platform.machine()} {device.type}, {torch.get_num_threads()} threads"
 
 
-def _columns(names: tuple[str, ...]) -> list[str]:
-    return ["given", "probe", *(f"→ {name}" for name in names), "log p(X)"]
-
-
-def _rows(names: tuple[str, ...], measure: str, figures: dict[str, float]) -> list[Row]:
-    """What is given, and the figures for it, by subset and in the mean."""
-
-    def row(given: str, probe: str, coherence: list[str]) -> Row:
-        keys = [probe, *coherence, f"log_likelihood/{given}"]
-        return given, [figures.get(key) for key in keys]
-
-    enumerated = powerset(names) if len(names) <= MOST_MODALITIES else []
-    subsets = [
-        row(given, f"probe/{measure}/{given}", [f"coherence/{given}->{name}" for name in names])
-        for given in map("+".join, enumerated)
-    ]
-    means = [f"coherence/mean->{name}" for name in names]
-    return [*subsets, row("mean", f"probe/{measure}/mean", means)]
-
-
 def _print_table(
     names: tuple[str, ...],
     rows: list[Row],
@@ -155,24 +139,19 @@ def _print_table(
     figures: dict[str, float],
     meta: dict[str, Any],
 ) -> None:
-    from rich.console import Console
+    from rich import get_console
     from rich.table import Table
 
     judged = "coherence/mean" in figures
-    lines = [(given, _cells(values)) for given, values in rows]
     references = _references(names, measure, figures, meta) if judged else []
-    lines += [(what, _cells(values)) for what, values in references]
-    # without labels or classifiers a column has nothing to say
-    shown = [any(column) for column in zip(*(cells for _, cells in lines), strict=True)]
-    table = Table(title=f"{meta['model']}, {meta['barycenter']}, on {meta['data']}, test set")
-    first, *others = _columns(names)
-    table.add_column(first)
-    for column in compress(others, shown):
-        table.add_column(column, justify="right")
-    for number, (given, cells) in enumerate(lines, 2):
-        table.add_row(given, *compress(cells, shown), end_section=number == len(rows))
+    words = summary_words(names, [*rows, *references])
+    table = Table(title=summary_title(meta), caption_justify="left")
+    for position, column in enumerate(words.header):
+        table.add_column(column, justify="right" if position else "left")
+    for number, cells in enumerate(words.rows, 2):
+        table.add_row(*cells, end_section=number == len(rows))
     table.caption = "; ".join([*_legend(measure, figures), *meta["notes"]])
-    Console().print(table)
+    get_console().print(table)  # the one that shows Lightning's bars, which stay below
 
 
 def _references(
@@ -192,20 +171,11 @@ def _legend(measure: str, figures: dict[str, float]) -> list[str]:
     said = {
         f"probe/{measure}/mean": f"probe: {words} of a linear probe",
         "coherence/mean": "→: coherence of what is generated, its classifier's "
-        f"{words}, mean {_cell(figures.get('coherence/mean'))}; means are over what was not given "
+        f"{words}, mean {shown(figures.get('coherence/mean'))}; means are over what was not given "
         "the target",
         "log_likelihood/mean": "log p(X): log-likelihood of all modalities, z drawn given some, "
         "in nats",
         "coherence/joint": "classifiers agree on what the prior gives: "
-        f"{_cell(figures.get('coherence/joint'))}",
+        f"{shown(figures.get('coherence/joint'))}",
     }
     return [text for key, text in said.items() if key in figures]
-
-
-def _cells(values: list[float | None]) -> list[str]:
-    *shares, log_likelihood = values
-    return [*map(_cell, shares), _cell(log_likelihood, ".1f")]
-
-
-def _cell(value: float | None, form: str = ".3f") -> str:
-    return "" if value is None else format(value, form)
