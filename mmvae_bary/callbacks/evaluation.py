@@ -292,7 +292,8 @@ class LogLikelihoodCallback(MetricCallback):
             batch.inputs, encoding, self.num_samples, one_component=self.one_component
         )
         given = model.has_subsets(encoding, len(batch))  # (K, B)
-        targets = given[[-1, *range(len(model.names))]]  # all modalities, then each alone
+        # all modalities, then each alone; a list of indices would be copied, for which a GPU waits
+        targets = given.roll(1, 0)[: 1 + len(model.names)]
         there = given.unsqueeze(1) & targets
         for metric in self.metrics:
             metric.update(weights[..., : self.num_left], there[..., : self.num_left])
@@ -371,7 +372,8 @@ class QualityCallback(MetricCallback):
             private = encoding.private.get(name)
             sample = None if private is None else private.rsample((2,))
             # from the modality alone, and from all
-            reconstructed[name] = model.decode_modality(name, z[[place, -1]], sample).mean
+            drawn = torch.stack([z[place], z[-1]])
+            reconstructed[name] = model.decode_modality(name, drawn, sample).mean
         prior = model.generate(num_samples=len(batch))
         present = there = both = None
         if batch.present is not None:

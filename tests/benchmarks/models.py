@@ -12,7 +12,7 @@ import statistics
 
 import torch
 
-from mmvae_bary import Batch, MoEVAE, MoPoEVAE, MultimodalVAE, MWBVAE, PoEVAE, WBVAE
+from mmvae_bary import MWBVAE, WBVAE, Batch, MoEVAE, MoPoEVAE, MultimodalVAE, PoEVAE
 from tests.benchmarks.compare import SETTINGS, floor_loss, precise, stepping
 from tests.benchmarks.timing import Task, in_turn
 
