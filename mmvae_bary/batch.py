@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mmvae_bary.markup import Words, html_table, span
+from mmvae_bary.markup import Words, html_table, sizes, span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,7 @@ class Batch:
         rows = [
             [
                 name,
-                " × ".join(map(str, x.shape[1:])),
+                sizes(x.shape[1:]),
                 str(x.dtype).removeprefix("torch."),
                 span(x if there is None else x[there]),
                 str(len(x) if there is None else int(there.sum())),

@@ -130,6 +130,13 @@ def warn_of_slow_bfloat16(precision: str, device: torch.device) -> None:
         )
 
 
+def reason_of(error: BaseException) -> str:
+    """What went wrong first, in one line, without what was said around it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())
+
+
 def _makes_what_it_says(path: str) -> bool:
     """Whether a path is that of a class, or of a function that returns a network."""
     try:

@@ -52,7 +52,7 @@ from mmvae_bary.callbacks import (
     read_weights,
 )
 from mmvae_bary.callbacks.base import run_folder
-from mmvae_bary.checks import check_at_least, refuse_functions
+from mmvae_bary.checks import check_at_least, reason_of, refuse_functions
 from mmvae_bary.data import DigitsDataModule, MultimodalDataModule
 from mmvae_bary.model import MWBVAE, WBVAE, MoEVAE, MoPoEVAE, MultimodalVAE, PoEVAE
 from mmvae_bary.plans import BENCHMARKS, CONFIG_OPTIONS, PACKAGED, find_config
@@ -426,9 +426,7 @@ def _said(error: BaseException) -> str:
             "training, --data.init_args.eval_batch_size in evaluation"
         )
     misspelt = isinstance(error, ArgumentError)
-    while error.__cause__ is not None:
-        error = error.__cause__
-    message = " ".join(str(error).split())
+    message = reason_of(error)
     if "Expected an instantiatable class" in message:
         message += ": options come after the --config, or the --model or --data, that they change"
     return message + _suggestion(message) if misspelt else message

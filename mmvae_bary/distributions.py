@@ -20,7 +20,7 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, constraints
 
-from mmvae_bary.markup import Words, html_table, span
+from mmvae_bary.markup import Words, html_table, sizes, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -291,6 +291,8 @@ class SaturatingNormal(Normal):
     squares the deviation in units of the scale, which is :func:`standardized`.
     """
 
+    sample = Distribution.sample  # Normal's looks for negative scales, for which a GPU waits
+
     def log_prob(self, value: Tensor) -> Tensor:
         """The log-density, in nats, in float32 or wider; not below -1.6e29 for that in float32."""
         log_scale = at_least_float32(self.scale).log() + math.log(2 * math.pi) / 2
@@ -442,7 +444,7 @@ def _shown(family: str, p: Distribution, **more: Tensor) -> str:
     """A table for notebooks: what a distribution is, and the range of its parameters."""
     numbers = {"mean": p.mean, "standard deviation": p.stddev, **more}
     rows = [
-        ["batch", " × ".join(map(str, p.batch_shape)) or "one"],
+        ["batch", sizes(p.batch_shape) or "one"],
         ["width", str(p.event_shape[-1])],
         *([name, span(tensor)] for name, tensor in numbers.items()),
     ]

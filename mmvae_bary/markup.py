@@ -65,6 +65,13 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def markdown_words(words: Words) -> str:
+    """The table in Markdown, its cells escaped."""
+    lines = [words.header, *words.rows]
+    header, *rows = ([markdown_text(cell) for cell in line] for line in lines)
+    return markdown_table(header, rows)
+
+
 def markdown_text(text: str) -> str:
     """The text in Markdown, none of whose signs means anything."""
     return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", text)
@@ -81,6 +88,11 @@ def text_table(words: Words, indent: str = "  ") -> str:
     lines = [*([words.header] if words.header else []), *words.rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(indent + "  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def sizes(shape: Sequence[int]) -> str:
+    """A shape, such as 3 × 28 × 28."""
+    return " × ".join(map(str, shape))
 
 
 def span(tensor: Tensor) -> str:

@@ -14,6 +14,7 @@ from torch.nn.parameter import is_lazy
 from mmvae_bary import likelihoods
 from mmvae_bary.distributions import at_least_float32, diagonal_gaussian
 from mmvae_bary.likelihoods import Likelihood, NegativeBinomial, Normal, Poisson
+from mmvae_bary.markup import sizes
 from mmvae_bary.networks import Log1p, MLPDecoder, MLPEncoder
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Modality(nn.Module):
     def facts(self) -> list[str]:
         """Shape, likelihood, and the encoder's and decoder's numbers of parameters, in words."""
         return [
-            " × ".join(map(str, self.shape)),
+            sizes(self.shape),
             " ".join(repr(self.likelihood).split()),
             *(f"{count_parameters(network):,}" for network in (self.encoder, self.decoder)),
         ]

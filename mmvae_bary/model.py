@@ -327,7 +327,7 @@ class MultimodalVAE(Pretrained):
             some = next(self.parameters())
             z = torch.randn(num_samples, self.latent_dim, dtype=some.dtype, device=some.device)
         else:
-            z = self.encode(inputs, given).rsample((num_samples,))
+            z = self.encode(inputs, given).sample((num_samples,))
         return {name: self.decode_modality(name, z).mean for name in targets}
 
     @torch.no_grad()
@@ -470,7 +470,7 @@ class MultimodalVAE(Pretrained):
             for name in self.names
             if name not in batch.inputs or not present.get(name, torch.ones(1)).all()
         ]
-        z = self._posterior(encoding).rsample((num_samples,)) if missing else None
+        z = self._posterior(encoding).sample((num_samples,)) if missing else None
         result = dict(batch.inputs)
         for name in missing:
             assert z is not None
@@ -673,8 +673,8 @@ class MultimodalVAE(Pretrained):
         """Draw all latents, so that no figure depends on how many are decoded at once."""
         if num_samples < 1:
             raise ValueError(f"got num_samples={num_samples}, expected at least 1")
-        z = proposal.shared.rsample((num_samples,))
-        private = {name: q.rsample((num_samples,)) for name, q in proposal.private.items()}
+        z = proposal.shared.sample((num_samples,))
+        private = {name: q.sample((num_samples,)) for name, q in proposal.private.items()}
         largest = max(math.prod(self.modalities[name].shape) for name in inputs)
         size = max(1, max_elements // (z[0, ..., 0].numel() * largest))
         chunks = [slice(start, start + size) for start in range(0, num_samples, size)]

@@ -10,7 +10,15 @@ from importlib.resources import files
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from mmvae_bary.markup import Html, Words, element, html_table, markdown_table, markdown_text
+from mmvae_bary.markup import (
+    Html,
+    Words,
+    element,
+    html_table,
+    markdown_table,
+    markdown_text,
+    markdown_words,
+)
 from mmvae_bary.tables import SIGNIFICANCE, Cell, Column, Table
 
 if TYPE_CHECKING:
@@ -244,11 +252,7 @@ def markdown(
             f"![{markdown_text(caption)}]({address})" for caption, address in addresses.items()
         ]
     for title, words in report.facts.items():
-        rows = [[markdown_text(text) for text in row] for row in words.rows]
-        blocks += [
-            f"## {markdown_text(title)}",
-            markdown_table(list(map(markdown_text, words.header)), rows),
-        ]
+        blocks += [f"## {markdown_text(title)}", markdown_words(words)]
     blocks += ["## Command", f"    {report.command}"]
     for label, settings in report.settings.items():
         blocks += [f"## Settings of {markdown_text(label)}", f"```yaml\n{settings.strip()}\n```"]

@@ -12,7 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmvae_bary.runs import PACKAGE, PAPER_MODELS, read_run
+from mmvae_bary.pretrained import PACKAGE
+from mmvae_bary.runs import PAPER_MODELS, read_run
 from mmvae_bary.writing import write_whole
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from lightning.pytorch import LightningModule
 
-from mmvae_bary.checks import named_class, refuse_functions
-from mmvae_bary.markup import Words, markdown_table, markdown_text
+from mmvae_bary.checks import named_class, reason_of, refuse_functions
+from mmvae_bary.markup import Words, markdown_words
 from mmvae_bary.writing import whole, write_whole
 
 if TYPE_CHECKING:
@@ -179,8 +179,8 @@ def model_card(model: Pretrained) -> str:
             f"# {name}",
             "A multimodal variational autoencoder, whose joint posterior is a barycenter of the "
             "posteriors of its modalities, any of which may be missing.",
-            _markdown(facts),
-            _markdown(parts),
+            markdown_words(facts),
+            markdown_words(parts),
             "## How to load it",
             f"`pip install '{PACKAGE}[hub]'`, then",
             f"```python\nfrom {_module(model)} import {name}\n\n"
@@ -195,11 +195,6 @@ def model_card(model: Pretrained) -> str:
 
 def _module(model: Pretrained) -> str:
     return type(model).__module__.replace("mmvae_bary.model", "mmvae_bary")
-
-
-def _markdown(words: Words) -> str:
-    rows = [[markdown_text(cell) for cell in row] for row in words.rows]
-    return markdown_table(list(map(markdown_text, words.header)), rows)
 
 
 def _to_be_given(model: Pretrained) -> str:
@@ -303,12 +298,9 @@ def _described(
     try:
         model = instantiate_module(cls, deepcopy(saved) | arguments)  # it edits what it gets
     except (ArgumentError, TypeError, ValueError) as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
         raise ValueError(
             f"{folder / SETTINGS}: got settings that make no {cls.__name__}, of which each class "
-            f"must be installed: {' '.join(str(cause).split())}"
+            f"must be installed: {reason_of(error)}"
         ) from None
     if not arguments:  # the settings describe it still
         model.save_hyperparameters(hyperparameters(settings["class_path"], saved))

@@ -17,6 +17,7 @@ import yaml
 
 from mmvae_bary.markup import html_table
 from mmvae_bary.metrics.summary import summary_rows, summary_title, summary_words
+from mmvae_bary.pretrained import PACKAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     Series = NDArray[np.float64]
 
 PAPER_MODELS = ("PoEVAE", "MoEVAE", "MoPoEVAE", "WBVAE", "MWBVAE")
-PACKAGE = "mmvae-bary"
 META = {"model", "seed", "versions", "data"}
 SECTIONS = {"model", "data", "trainer", "ckpt_path"}  # the last one at the end of the file
 # Settings that two runs of one comparison may differ in

@@ -24,6 +24,7 @@ from mmvae_bary.metrics.summary import (
     summary_words,
 )
 from mmvae_bary.model import MultimodalVAE
+from mmvae_bary.pretrained import PACKAGE
 from mmvae_bary.writing import write_whole
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class ResultsCallback(Callback):
         return 0.0 if self.fit_started is None else time.perf_counter() - self.fit_started
 
     def _meta(self, trainer: Trainer, model: MultimodalVAE) -> dict[str, Any]:
-        packages = ("mmvae-bary", "torch", "lightning", "torchmetrics")
+        packages = (PACKAGE, "torch", "lightning", "torchmetrics")
         data, classifiers = data_of(trainer), judges(trainer)
         return {
             "model": type(model).__name__,

@@ -122,19 +122,28 @@ def floor_loss(model: MultimodalVAE, inputs: Mapping[str, Tensor]) -> Tensor:
     return -torch.stack(terms).sum()
 
 
+def loss_of(
+    model: MultimodalVAE, inputs: dict[str, Tensor], precision: str, *, floor: bool = False
+) -> Callable[[], Tensor]:
+    """What a training step goes down, of the networks alone for the floor."""
+    batch = Batch(inputs)
+
+    def loss() -> Tensor:
+        with precise(precision, model.device):
+            if floor:
+                return floor_loss(model, inputs)
+            return model.elbo(batch, model.encode_batch(batch)).loss
+
+    return loss
+
+
 def steps(device: torch.device, setting: Setting, method: str) -> dict[str, Task]:
     """A training step by each of us, and of the networks alone."""
     inputs = {k: x.to(device) for k, x in setting.tensors(setting.batch_size).items()}
-    batch = Batch(inputs)
 
-    def training(precision: str, loss_of: Callable[[MultimodalVAE], Tensor]) -> Task:
+    def training(precision: str, *, floor: bool = False) -> Task:
         model = setting.model(METHODS[method]).to(device)
-
-        def loss() -> Tensor:
-            with precise(precision, device):
-                return loss_of(model)
-
-        return stepping(model, loss)
+        return stepping(model, loss_of(model, inputs, precision, floor=floor))
 
     tasks: dict[str, Task] = {}
     if PEER:
@@ -144,8 +153,8 @@ def steps(device: torch.device, setting: Setting, method: str) -> dict[str, Task
         given = DatasetOutput(data=inputs)
         tasks[THEIRS] = stepping(theirs, lambda: theirs(given, epoch=1, batch_ratio=0).loss)
     for precision in ("float32", "bf16"):
-        tasks[precision] = training(precision, lambda m: m.elbo(batch, m.encode_batch(batch)).loss)
-        tasks[f"floor {precision}"] = training(precision, lambda m: floor_loss(m, inputs))
+        tasks[precision] = training(precision)
+        tasks[f"floor {precision}"] = training(precision, floor=True)
     return tasks
 
 

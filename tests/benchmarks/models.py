@@ -12,8 +12,8 @@ import statistics
 
 import torch
 
-from mmvae_bary import MWBVAE, WBVAE, Batch, MoEVAE, MoPoEVAE, MultimodalVAE, PoEVAE
-from tests.benchmarks.compare import SETTINGS, floor_loss, precise, stepping
+from mmvae_bary import MWBVAE, WBVAE, MoEVAE, MoPoEVAE, MultimodalVAE, PoEVAE
+from tests.benchmarks.compare import SETTINGS, loss_of, stepping
 from tests.benchmarks.timing import Task, in_turn
 
 MODELS = (PoEVAE, MoEVAE, MoPoEVAE, WBVAE, MWBVAE)
@@ -24,14 +24,9 @@ def training(cls: type[MultimodalVAE], device: torch.device, precision: str) -> 
     """A step of a model; of the networks alone where the precision says so."""
     setting = SETTINGS["PolyMNIST"]
     model = setting.model(cls).to(device)
-    batch = Batch({k: x.to(device) for k, x in setting.tensors(setting.batch_size).items()})
-
-    def loss() -> torch.Tensor:
-        with precise("bf16" if "bf16" in precision else "float32", device):
-            if "floor" in precision:
-                return floor_loss(model, batch.inputs)
-            return model.elbo(batch, model.encode_batch(batch)).loss
-
+    inputs = {k: x.to(device) for k, x in setting.tensors(setting.batch_size).items()}
+    width = "bf16" if "bf16" in precision else "float32"
+    loss = loss_of(model, inputs, width, floor="floor" in precision)
     step = stepping(model, torch.compile(loss) if "compiled" in precision else loss)
 
     def run() -> None:

@@ -11,8 +11,8 @@ from collections import defaultdict
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from mmvae_bary import MWBVAE, Batch
-from tests.benchmarks.compare import SETTINGS, precise, stepping
+from mmvae_bary import MWBVAE
+from tests.benchmarks.compare import SETTINGS, loss_of, stepping
 
 STEPS = 5
 KINDS = {  # the first that an operation's name holds
@@ -30,12 +30,7 @@ def shares(device: torch.device, precision: str) -> dict[str, float]:
     setting = SETTINGS["PolyMNIST"]
     model = setting.model(MWBVAE).to(device)
     inputs = {name: x.to(device) for name, x in setting.tensors(setting.batch_size).items()}
-
-    def loss() -> torch.Tensor:
-        with precise(precision, device):
-            return model.elbo(Batch(inputs), model.encode_batch(Batch(inputs))).loss
-
-    step = stepping(model, loss)
+    step = stepping(model, loss_of(model, inputs, precision))
     step()
     kinds = [ProfilerActivity.CPU] if device.type == "cpu" else [ProfilerActivity.CUDA]
     with profile(activities=kinds) as found:
