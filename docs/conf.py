@@ -46,7 +46,7 @@ html_show_copyright = False
 
 def show_public_bases(app: Sphinx, name: str, obj: type, options: Any, bases: list[type]) -> None:
     """Of a base that is documented nowhere show its own base."""
-    bases[:] = [base.__base__ if base.__name__ in UNLISTED else base for base in bases]
+    bases[:] = [(base.__base__ or base) if base.__name__ in UNLISTED else base for base in bases]
 
 
 def end_blocks(app: Sphinx, page: str, source: list[str]) -> None:

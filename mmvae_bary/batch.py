@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)  # and not frozen, as Lightning could not convert it to float64
 class Batch:
     """A batch of multimodal samples.
 
@@ -38,6 +38,11 @@ class Batch:
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
+
+    def __getitem__(self, rows: Tensor) -> Batch:
+        """The samples at some places, or where booleans of shape ``(B,)`` hold."""
+        present, label = (None if x is None else x[rows] for x in (self.present, self.label))
+        return Batch({name: x[rows] for name, x in self.inputs.items()}, present, label)
 
     def _repr_html_(self) -> str:
         """In a notebook: a row a modality."""

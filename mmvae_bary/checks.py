@@ -16,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
 T = TypeVar("T")
+HALF = ("16-true", "bf16-true", "transformer-engine", "transformer-engine-float16")
 # What torch raises of a file that is damaged, something else, or holds code
 UNREADABLE = (UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, AttributeError)
 
@@ -114,11 +115,19 @@ def named_class(path: Any, base: type[T]) -> type[T]:
     return found
 
 
-def warn_of_slow_bfloat16(precision: str, device: torch.device) -> None:
+def check_precision(precision: str, device: torch.device) -> None:
     """Warn where half precision is asked of a processor that has no instructions for it.
 
     Where torch cannot say what the processor has, nothing is said.
+
+    Raises:
+        ValueError: If all is to be in half precision, where fusion is not.
     """
+    if precision in HALF:
+        raise ValueError(
+            f"got precision {precision}, in which fusion would not be exact enough, expected "
+            "32-true, 64-true, bf16-mixed or 16-mixed"
+        )
     if device.type != "cpu" or not precision.startswith("bf16"):
         return
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()

@@ -414,8 +414,10 @@ COMMANDS = {"classifiers": _classifiers, "reproduce": _reproduce, "report": _rep
 
 
 def _out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
     # on the CPU torch has no class of its own for it
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate" in str(error)
+    return isinstance(error, RuntimeError) and "allocate" in str(error)
 
 
 def _said(error: BaseException) -> str:

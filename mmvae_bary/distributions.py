@@ -471,7 +471,8 @@ def run_seed() -> int:
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Make the draws in the block depend on ``seed`` alone, and leave the streams as they were.
 
-    The streams are those of the CPU and, where the device is one, of that CUDA device.
+    The streams are those of the CPU and, where the device is one, of that CUDA device. Of several
+    CUDA devices the others start anew.
 
     Example:
         >>> with seeded(0, torch.device("cpu")):
@@ -480,5 +481,6 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         ...     assert torch.equal(first, torch.rand(3))
     """
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        # torch.manual_seed starts the streams of every device anew
+        (torch.default_generator if device.type == "cpu" else torch).manual_seed(seed)
         yield

@@ -99,5 +99,6 @@ def _drawn(
         raise ValueError(
             f"got modalities of shapes {shapes}, expected a picture, or a text with its alphabet"
         )
-    rows = [(name, model.decode_modality(name, z, private[name]).mean) for name in drawn]
+    decoded = model.decode(z, private)
+    rows = [(name, decoded[name].mean) for name in drawn]
     return sample_grid(rows, alphabets, title)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, get_args
 
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from mmvae_bary.barycenters import (
     Barycenter,
@@ -20,14 +22,14 @@ from mmvae_bary.barycenters import (
     WassersteinBarycenter,
 )
 from mmvae_bary.barycenters.base import check_barycenter
-from mmvae_bary.barycenters.subsets import MOST_MODALITIES, membership, powerset
+from mmvae_bary.barycenters.subsets import evaluated_members, evaluated_subsets
 from mmvae_bary.batch import Batch
 from mmvae_bary.checks import (
     check_at_least,
+    check_precision,
     named_class,
     read_checkpoint,
     refuse_functions,
-    warn_of_slow_bfloat16,
 )
 from mmvae_bary.distributions import (
     Mixture,
@@ -39,6 +41,20 @@ from mmvae_bary.distributions import (
     where,
 )
 from mmvae_bary.estimators import Proposal, importance_weighted, log_weights
+from mmvae_bary.inputs import (
+    Data,
+    Inputs,
+    as_batch,
+    batches,
+    check_inputs,
+    check_known,
+    check_names,
+    check_numbers,
+    check_present,
+    presence,
+    weights_of,
+    without_absent,
+)
 from mmvae_bary.markup import Words, text_table
 from mmvae_bary.modality import Modality, count_parameters, evaluating
 from mmvae_bary.networks import CovarianceHead
@@ -52,13 +68,10 @@ if TYPE_CHECKING:
     from mmvae_bary.distributions import Gaussian
 
 Covariance = Literal["diagonal", "full"]
-Data = LightningDataModule | Mapping[str, Any] | Batch | Iterable[Batch]
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+SchedulerFactory = Callable[[Optimizer], LRScheduler]
 DECODED_ELEMENTS = 2**24  # numbers of a modality decoded at once to estimate likelihoods
 LOOK = 50  # steps between two looks at whether the loss is finite, on a GPU
-ROWS = 1024  # of a dictionary of tensors that are embedded at once
-SEPARATORS = ("+", "->", "/", ".")
-RESERVED = ("", "mean")  # a figure's key is coherence/mean
 
 
 class Encoding(NamedTuple):
@@ -99,6 +112,8 @@ class MultimodalVAE(Pretrained):
             the number of variables of the largest modality over the modality's own, so that
             pictures do not drown text.
         optimizer: From parameters to an optimiser; Adam with learning rate 1e-3 by default.
+        scheduler: From the optimiser to a schedule of its learning rate, which takes a step after
+            each epoch; none by default.
         covariance: Of the posteriors of the shared latent: ``"diagonal"``, or ``"full"``, which
             puts a :class:`~mmvae_bary.networks.CovarianceHead` on each encoder and costs a cubic
             number of operations in ``latent_dim``.
@@ -125,14 +140,15 @@ class MultimodalVAE(Pretrained):
         reconstruction_weights: dict[str, float] | Literal["size"] = "size",
         optimizer: OptimizerFactory | None = None,
         covariance: Covariance = "diagonal",
+        scheduler: SchedulerFactory | None = None,
     ) -> None:
         super().__init__()
         if covariance not in get_args(Covariance):
             raise ValueError(
                 f"got covariance={covariance!r}, expected one of {get_args(Covariance)}"
             )
-        _check_names(modalities)
-        _check_numbers(latent_dim=latent_dim, beta=beta, warmup_steps=warmup_steps)
+        check_names(modalities)
+        check_numbers(latent_dim=latent_dim, beta=beta, warmup_steps=warmup_steps)
         for name, modality in modalities.items():
             modality.complete(name, latent_dim)
         self.modalities = nn.ModuleDict(modalities)  # type: ignore[assignment]
@@ -144,9 +160,20 @@ class MultimodalVAE(Pretrained):
         check_barycenter("barycenter", self.barycenter)
         self.beta = beta
         self.warmup_steps = warmup_steps
-        self.reconstruction_weights = _weights(reconstruction_weights, modalities)
+        self.reconstruction_weights = weights_of(reconstruction_weights, modalities)
         self.optimizer = optimizer
+        self.scheduler = scheduler
         self.watch = Watch(self.names)
+        # checkpoints keep them, also those of a model that is made in Python
+        self.save_hyperparameters(
+            {
+                "latent_dim": latent_dim,
+                "beta": beta,
+                "warmup_steps": warmup_steps,
+                "reconstruction_weights": self.reconstruction_weights,
+                "covariance": covariance,
+            }
+        )
 
     def default_barycenter(self) -> Barycenter:
         """The barycenter where none is given; presets say theirs."""
@@ -211,8 +238,16 @@ class MultimodalVAE(Pretrained):
 
     @property
     def subsets(self) -> list[tuple[str, ...]]:
-        """The non-empty subsets of modalities, in the order of :meth:`conditionals`."""
-        return powerset(self.names)
+        """The non-empty subsets of modalities, in the order of :meth:`conditionals`.
+
+        Of more than 12 modalities each alone, all but one, and all.
+        """
+        return evaluated_subsets(self.names)
+
+    @property
+    def _members(self) -> Tensor:
+        """The :attr:`subsets` as zeros and ones ``(K, M)``."""
+        return evaluated_members(len(self.names), self.device)
 
     def encode_modalities(
         self, inputs: Mapping[str, Tensor], present: Tensor | None = None
@@ -229,7 +264,7 @@ class MultimodalVAE(Pretrained):
         Raises:
             ValueError: If a name is unknown, a shape is wrong or nothing is given.
         """
-        size = self._check_inputs(inputs)
+        size = check_inputs(inputs, self.modalities)
         encoded = {name: self.modalities[name].encode(x) for name, x in inputs.items()}
         shared = {name: self._correlate(name, q) for name, (q, _) in encoded.items()}
         placeholder = standard_gaussian(next(iter(shared.values())))
@@ -240,24 +275,25 @@ class MultimodalVAE(Pretrained):
         }
         return Encoding(experts, weights, private)
 
-    def encode(
-        self, inputs: Mapping[str, Tensor], given: Sequence[str] | None = None
-    ) -> Distribution:
-        """The posterior q(z | x_S) of the shared latent.
+    def encode(self, inputs: Inputs, given: Sequence[str] | None = None) -> Distribution:
+        """The posterior q(z | x_S) of the shared latent, in evaluation mode.
 
         Args:
-            inputs: Modality name to data of shape ``(B, *shape)``.
+            inputs: A batch, or modality name to a tensor or array ``(B, *shape)`` in the model's
+                scale, in which a row of NaN is missing.
             given: The names that make up S; all of ``inputs`` if None.
 
         Returns:
-            A distribution of batch shape ``(B,)``: the barycenter of exactly S. For mixtures over
-            subsets see :class:`~mmvae_bary.barycenters.SubsetMixture`'s ``conditional``.
+            A distribution of batch shape ``(B,)``: the barycenter of exactly S or, for a sample
+            that lacks some of it, of what it has; the prior where that is nothing. For mixtures
+            over subsets see :class:`~mmvae_bary.barycenters.SubsetMixture`'s ``conditional``.
 
         Raises:
+            TypeError: If the inputs are neither, or no floating-point numbers.
             ValueError: If ``given`` names a modality that is unknown or not among the inputs.
         """
-        given_inputs = self._given(inputs, given)
-        return self._posterior(self.encode_modalities(self._on_device(given_inputs)))
+        with evaluating(self):
+            return self._posterior(self.encode_batch(self._given(inputs, given)))
 
     def conditionals(self, encoding: Encoding) -> Distribution:
         """The posteriors q(z | x_S) of all K :attr:`subsets` S in one call.
@@ -265,12 +301,12 @@ class MultimodalVAE(Pretrained):
         Returns:
             A distribution of batch shape ``(K, B)``.
         """
-        return self._conditionals(encoding, membership(len(self.names), self.device))
+        return self._conditionals(encoding, self._members)
 
     def decode(
         self, z: Tensor, private: Mapping[str, Tensor] | None = None
     ) -> dict[str, Distribution]:
-        """p(x_m | z) of every modality.
+        """p(x_m | z) of every modality, in evaluation mode.
 
         Args:
             z: Shared latents of shape ``(*batch, latent_dim)``.
@@ -281,10 +317,11 @@ class MultimodalVAE(Pretrained):
             Modality name to a distribution of batch shape ``batch``.
         """
         private = private or {}
-        return {name: self.decode_modality(name, z, private.get(name)) for name in self.names}
+        with evaluating(self):
+            return {name: self.decode_modality(name, z, private.get(name)) for name in self.names}
 
     def decode_modality(self, name: str, z: Tensor, private: Tensor | None = None) -> Distribution:
-        """p(x_m | z) of one modality; see :meth:`decode`."""
+        """p(x_m | z) of one modality, in the mode the model is in; see :meth:`decode`."""
         modality = self.modalities[name]
         if modality.private_dim:
             if private is None:
@@ -296,17 +333,17 @@ class MultimodalVAE(Pretrained):
     @torch.no_grad()
     def generate(
         self,
-        inputs: Mapping[str, Tensor] | None = None,
+        inputs: Inputs | None = None,
         given: Sequence[str] | None = None,
         targets: Sequence[str] | None = None,
         num_samples: int = 1,
     ) -> dict[str, Tensor]:
-        """Generate modalities from others, or from the prior, in the mode the model is in.
+        """Generate modalities from others, or from the prior, in evaluation mode.
 
         Private latents come from the prior, also those of modalities that are given.
 
         Args:
-            inputs: Modality name to data of shape ``(B, *shape)``; None draws from the prior.
+            inputs: As in :meth:`encode`; None draws from the prior.
             given: The names among ``inputs`` to condition on; all if None.
             targets: The names to generate; all if None.
             num_samples: Number of latents drawn for every sample.
@@ -320,7 +357,7 @@ class MultimodalVAE(Pretrained):
                 ``num_samples`` is below one.
         """
         check_at_least(1, num_samples=num_samples)
-        targets = self._known(self.names if targets is None else targets, "targets")
+        targets = check_known(self.names if targets is None else targets, "targets", self.names)
         if inputs is None:
             if given is not None:
                 raise ValueError(f"got given={list(given)} without inputs, expected both")
@@ -328,16 +365,14 @@ class MultimodalVAE(Pretrained):
             z = torch.randn(num_samples, self.latent_dim, dtype=some.dtype, device=some.device)
         else:
             z = self.encode(inputs, given).sample((num_samples,))
-        return {name: self.decode_modality(name, z).mean for name in targets}
+        with evaluating(self):
+            return {name: self.decode_modality(name, z).mean for name in targets}
 
     @torch.no_grad()
     def log_likelihood(
-        self,
-        inputs: Mapping[str, Tensor],
-        given: Sequence[str] | None = None,
-        num_samples: int = 1000,
+        self, inputs: Inputs, given: Sequence[str] | None = None, num_samples: int = 1000
     ) -> Tensor:
-        r"""Importance-sampled log p(x) of what is in ``inputs``, jointly, unweighted.
+        r"""Importance-sampled log p(x) of what each sample has, jointly, in evaluation mode.
 
         .. math:: \log \frac1S \sum_{s=1}^S \frac{p(x | z_s) \, p(z_s)}{q(z_s | x_S)}
 
@@ -345,7 +380,7 @@ class MultimodalVAE(Pretrained):
         its error estimate from :meth:`log_weights`.
 
         Args:
-            inputs: Modality name to data of shape ``(B, *shape)``.
+            inputs: As in :meth:`encode`.
             given: The names among ``inputs`` whose posterior z is drawn from, which are also those
                 whose private latents are drawn from theirs; all if None, the prior if empty.
             num_samples: Number of latents drawn for every sample.
@@ -356,12 +391,12 @@ class MultimodalVAE(Pretrained):
         Raises:
             ValueError: If a name is unknown, ``given`` is not among ``inputs`` or nothing drawn.
         """
-        given = tuple(self._given(inputs, given))
-        inputs = self._on_device(inputs)
-        encoding = self.encode_modalities(inputs)
+        batch = self._given(inputs, None)
+        given = tuple(self._given(batch, given).inputs)
         members = torch.tensor([[name in given for name in self.names]], device=self.device)
-        proposal = self._proposal(encoding, members.float())
-        weights = self._log_weights(inputs, proposal, num_samples, DECODED_ELEMENTS)
+        with evaluating(self):
+            proposal = self._proposal(self.encode_batch(batch), members.float())
+            weights = self._log_weights(batch, proposal, num_samples, DECODED_ELEMENTS)
         return importance_weighted(weights[:, 0, 0]).value
 
     @torch.no_grad()
@@ -397,17 +432,16 @@ class MultimodalVAE(Pretrained):
         """
         if missing := [name for name in self.names if name not in inputs]:
             raise ValueError(f"inputs: got no {missing}, expected all of {list(self.names)}")
-        members = membership(len(self.names), self.device)
-        proposal = self._proposal(encoding, members, one_component)
-        return self._log_weights(inputs, proposal, num_samples, max_elements)
+        proposal = self._proposal(encoding, self._members, one_component)
+        return self._log_weights(Batch(dict(inputs)), proposal, num_samples, max_elements)
 
     @torch.no_grad()
     def embed(self, data: Data, given: Sequence[str] | None = None) -> Embedding:
         """The posterior of the shared latent for every sample, in evaluation mode.
 
         Args:
-            data: A data module, of which all predicted batches are embedded, batches, one batch,
-                or modality name to a tensor or array ``(N, *shape)`` in the model's scale.
+            data: A data module, of which all predicted batches are embedded, or one of what
+                :meth:`encode` takes, or several.
             given: The names to condition on, as far as a sample has them; all if None. A sample
                 with none of them is embedded as the prior.
 
@@ -417,11 +451,10 @@ class MultimodalVAE(Pretrained):
         Raises:
             ValueError: If a name is unknown.
         """
-        if isinstance(given, str):
-            raise ValueError(f"got given={given!r}, expected a sequence of names")
-        self._known(self.names if given is None else given, "given")
+        check_known(self.names if given is None else given, "given", self.names)
+        some = next(self.parameters())
         with evaluating(self):
-            found = [self._posterior(self.encode_batch(b, given)) for b in self._batches(data)]
+            found = [self._posterior(self.encode_batch(b, given)) for b in batches(data, some)]
         means, stds = zip(*((q.mean.cpu(), q.stddev.cpu()) for q in found), strict=True)
         return Embedding(torch.cat(means), torch.cat(stds))
 
@@ -440,16 +473,17 @@ class MultimodalVAE(Pretrained):
         Raises:
             ValueError: If nothing is to be drawn.
         """
+        some = next(self.parameters())
         with evaluating(self):
             found = [
                 self.impute_batch(b, self.encode_batch(b), num_samples)
-                for b in self._batches(data)
+                for b in batches(data, some)
             ]
         return {name: torch.cat([x[name].cpu() for x in found]) for name in self.names}
 
     def encode_batch(self, batch: Batch, given: Sequence[str] | None = None) -> Encoding:
         """Encode what is present of a batch, and of that only ``given`` if it is not None."""
-        batch = _without_absent(batch)
+        batch = without_absent(batch)
         encoding = self.encode_modalities(batch.inputs, batch.present)
         if given is None:
             return encoding
@@ -462,9 +496,8 @@ class MultimodalVAE(Pretrained):
         self, batch: Batch, encoding: Encoding, num_samples: int
     ) -> dict[str, Tensor]:
         """Every modality of a batch, generated where it is missing; see :meth:`impute`."""
-        if num_samples < 1:
-            raise ValueError(f"got num_samples={num_samples}, expected at least 1")
-        present = _present(batch) or {}
+        check_at_least(1, num_samples=num_samples)
+        present = presence(batch) or {}
         missing = [
             name
             for name in self.names
@@ -484,23 +517,6 @@ class MultimodalVAE(Pretrained):
     def _posterior(self, encoding: Encoding) -> Distribution:
         return self.barycenter.conditional(encoding.experts, encoding.weights)
 
-    def _batches(self, data: Data) -> Iterator[Batch]:
-        batches: Any = data
-        if isinstance(data, LightningDataModule):
-            data.prepare_data()
-            data.setup("predict")
-            batches = data.predict_dataloader()
-        elif isinstance(data, Batch):
-            batches = [data]
-        elif isinstance(data, Mapping):
-            width = next(self.parameters()).dtype
-            tensors = {name: torch.as_tensor(x, dtype=width) for name, x in data.items()}
-            parts = {name: x.split(ROWS) for name, x in tensors.items()}
-            rows = zip(*parts.values(), strict=True)
-            batches = (Batch(dict(zip(parts, row, strict=True))) for row in rows)
-        for batch in batches:
-            yield batch.to(self.device)
-
     # ---- training
 
     def elbo(self, batch: Batch, encoding: Encoding) -> ELBO:
@@ -517,7 +533,7 @@ class MultimodalVAE(Pretrained):
             batch.inputs,
             weights=self.reconstruction_weights,
             beta=self.current_beta,
-            present=_present(batch),
+            present=presence(batch),
             private=self._private(encoding),
             weight_ratio=_weight_ratio(posterior, z),
         )
@@ -571,38 +587,39 @@ class MultimodalVAE(Pretrained):
         encoding = self.encode_batch(batch)
         posterior = self._posterior(encoding)
         result = {"mean": posterior.mean, "std": posterior.stddev}
-        if len(self.names) <= MOST_MODALITIES:
-            conditionals = self.conditionals(encoding)
-            there = self.has_subsets(encoding, len(batch)).unsqueeze(-1)  # (K, B, 1)
-            for key, values in (("mean", conditionals.mean), ("std", conditionals.stddev)):
-                known = torch.where(there, values, torch.nan)
-                for subset, rows in zip(self.subsets, known.unbind(), strict=True):
-                    result[f"{key}/{'+'.join(subset)}"] = rows
+        conditionals = self.conditionals(encoding)
+        there = self.has_subsets(encoding, len(batch)).unsqueeze(-1)  # (K, B, 1)
+        for key, values in (("mean", conditionals.mean), ("std", conditionals.stddev)):
+            known = torch.where(there, values, torch.nan)
+            for subset, rows in zip(self.subsets, known.unbind(), strict=True):
+                result[f"{key}/{'+'.join(subset)}"] = rows
         with seeded(derive_seed(self.batch_number(batch_idx)), self.device):
             imputed = self.impute_batch(batch, encoding, num_samples=10)
         return result | {f"imputed/{name}": x for name, x in imputed.items()}
 
     def has_subsets(self, encoding: Encoding, size: int) -> Tensor:
         """Which of the K :attr:`subsets` each sample has whole: booleans of shape ``(K, B)``."""
-        members = membership(len(self.names), self.device)
+        members = self._members
         if encoding.weights is None:
             return torch.ones(len(members), size, dtype=torch.bool, device=self.device)
         absent = (encoding.weights == 0).to(members).expand(size, -1)  # (B, M)
         return members @ absent.mT == 0
 
-    def configure_optimizers(self) -> Optimizer:
-        """The optimiser over all parameters."""
-        if self.optimizer is None:
-            return torch.optim.Adam(self.parameters(), lr=1e-3)
-        return self.optimizer(self.parameters())
+    def configure_optimizers(self) -> Any:
+        """The optimiser over all parameters, and the schedule of its learning rate if any."""
+        make = self.optimizer or partial(torch.optim.Adam, lr=1e-3)
+        optimizer = make(self.parameters())
+        if self.scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": self.scheduler(optimizer)}
 
     def batch_number(self, batch_idx: int) -> int:
         """The number of a batch among those of all processes, by which draws are seeded."""
         return batch_idx * self.trainer.world_size + self.global_rank
 
     def setup(self, stage: str) -> None:
-        """Warn of a precision that this machine is slow in."""
-        warn_of_slow_bfloat16(self.trainer.precision, self.trainer.strategy.root_device)
+        """Refuse a precision that latents cannot have, and warn of one that is slow here."""
+        check_precision(self.trainer.precision, self.trainer.strategy.root_device)
 
     def on_fit_start(self) -> None:
         """Take the seed of the training's draws from torch's."""
@@ -610,8 +627,15 @@ class MultimodalVAE(Pretrained):
         self.watch = Watch(self.names)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep no weights that a broken loss has spoiled."""
+        """Keep no weights that a broken loss has spoiled, and say of what barycenter they are."""
         self._refuse_broken()
+        checkpoint["barycenter"] = self.barycenter.summary
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Warn of weights that were trained with another barycenter."""
+        was, now = checkpoint.get("barycenter"), self.barycenter.summary
+        if was not in (None, now):
+            rank_zero_warn(f"got the barycenter {now}, for weights that were trained with {was}")
 
     def _refuse_broken(self) -> None:
         if (broken := self.watch.broken()) is None:
@@ -630,7 +654,7 @@ class MultimodalVAE(Pretrained):
         return encoding
 
     def _step(self, batch: Batch) -> tuple[ELBO, Encoding]:
-        batch = _without_absent(batch)
+        batch = without_absent(batch)
         encoding = self.encode_modalities(batch.inputs, batch.present)
         return self.elbo(batch, encoding), encoding
 
@@ -638,7 +662,7 @@ class MultimodalVAE(Pretrained):
         evaluated = stage != "train"
         values = {f"{stage}/loss": terms.loss, f"{stage}/kl": terms.kl}
         self.log_dict(values, batch_size=len(batch), sync_dist=evaluated)
-        present = _present(batch) if evaluated else None  # a step does not wait for a count
+        present = presence(batch) if evaluated else None  # a step does not wait for a count
         for name, value in terms.log_likelihood.items():
             size = len(batch) if present is None else int(present[name].sum())
             key = f"{stage}/reconstruction/{name}"
@@ -660,7 +684,10 @@ class MultimodalVAE(Pretrained):
         shared = self._conditionals(encoding, members)
         if one_component and isinstance(shared, Mixture):
             shared = shared.choose()
-        given = dict(zip(self.names, members.bool().T.unsqueeze(-1), strict=True))  # each (K, 1)
+        has = members.unsqueeze(1)  # (K, 1, M), or by sample (K, B, M)
+        if encoding.weights is not None:
+            has = has * encoding.weights
+        given = dict(zip(self.names, has.bool().unbind(-1), strict=True))
         private = {
             name: where(given[name], q, standard_gaussian(q))
             for name, q in encoding.private.items()
@@ -668,35 +695,35 @@ class MultimodalVAE(Pretrained):
         return Proposal(shared, private)
 
     def _log_weights(
-        self, inputs: Mapping[str, Tensor], proposal: Proposal, num_samples: int, max_elements: int
+        self, batch: Batch, proposal: Proposal, num_samples: int, max_elements: int
     ) -> Tensor:
         """Draw all latents, so that no figure depends on how many are decoded at once."""
-        if num_samples < 1:
-            raise ValueError(f"got num_samples={num_samples}, expected at least 1")
+        check_at_least(1, num_samples=num_samples)
         z = proposal.shared.sample((num_samples,))
         private = {name: q.sample((num_samples,)) for name, q in proposal.private.items()}
-        largest = max(math.prod(self.modalities[name].shape) for name in inputs)
+        largest = max(math.prod(self.modalities[name].shape) for name in batch.inputs)
         size = max(1, max_elements // (z[0, ..., 0].numel() * largest))
         chunks = [slice(start, start + size) for start in range(0, num_samples, size)]
         return torch.cat(
             [
-                self._weigh(inputs, proposal, z[c], {name: s[c] for name, s in private.items()})
+                self._weigh(batch, proposal, z[c], {name: s[c] for name, s in private.items()})
                 for c in chunks
             ]
         )
 
     def _weigh(
         self,
-        inputs: Mapping[str, Tensor],
+        batch: Batch,
         proposal: Proposal,
         z: Tensor,
         private: Mapping[str, Tensor],
     ) -> Tensor:
-        log_likelihoods = {
-            name: self.decode_modality(name, z, private.get(name)).log_prob(inputs[name])
-            for name in self.names
-            if name in inputs
-        }
+        present = presence(batch) or {}
+        log_likelihoods = {}
+        for name in (name for name in self.names if name in batch.inputs):
+            p = self.decode_modality(name, z, private.get(name))
+            term = p.log_prob(batch.inputs[name])
+            log_likelihoods[name] = torch.where(present[name], term, 0) if present else term
         return log_weights(proposal, z, private, log_likelihoods)
 
     def _presence(
@@ -704,7 +731,7 @@ class MultimodalVAE(Pretrained):
     ) -> Tensor | None:
         """The weights of the experts: zero where absent, None where nothing is."""
         if present is not None:
-            _check_present(present, (size, len(inputs)))
+            check_present(present, (size, len(inputs)))
             columns = dict(zip(inputs, present.unbind(-1), strict=True))
             absent = torch.zeros_like(present[:, 0])
             return torch.stack([columns.get(name, absent) for name in self.names], -1).float()
@@ -727,133 +754,25 @@ class MultimodalVAE(Pretrained):
             for name, q in encoding.private.items()
         }
 
-    def _given(
-        self, inputs: Mapping[str, Tensor], given: Sequence[str] | None
-    ) -> Mapping[str, Tensor]:
+    def _given(self, inputs: Inputs, given: Sequence[str] | None) -> Batch:
+        """What is given of the inputs."""
+        batch = as_batch(inputs, next(self.parameters()))
+        names = list(batch.inputs)
+        check_known(names, "inputs", self.names)
         if given is None:
-            return inputs
-        if isinstance(given, str):
-            raise ValueError(f"got given={given!r}, expected a sequence of names")
-        if missing := [name for name in self._known(given, "given") if name not in inputs]:
-            raise ValueError(f"given: {missing} not among the inputs, which are {list(inputs)}")
-        return {name: inputs[name] for name in given}
-
-    def _known(self, names: Sequence[str], argument: str) -> Sequence[str]:
-        if unknown := [name for name in names if name not in self.modalities]:
-            raise ValueError(
-                f"{argument}: got unknown modality {', '.join(map(repr, unknown))}, expected "
-                f"names from {list(self.names)}"
-            )
-        return names
-
-    def _on_device(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        self._check_inputs(inputs)
-        return {name: x.to(self.device) for name, x in inputs.items()}
-
-    def _check_inputs(self, inputs: Mapping[str, Tensor]) -> int:
-        if not self._known(list(inputs), "inputs"):
-            raise ValueError(f"got no modality, expected at least one of {list(self.names)}")
-        sizes = set()
-        for name, x in inputs.items():
-            shape = self.modalities[name].shape
-            if not isinstance(x, Tensor) or not x.is_floating_point():
-                kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-                raise TypeError(
-                    f"modality {name!r}: got {kind}, expected a tensor of floating-point numbers"
-                )
-            if tuple(x.shape[1:]) != shape:
-                expected = ", ".join(map(str, ("B", *shape)))
-                raise ValueError(
-                    f"modality {name!r}: got a tensor of shape {tuple(x.shape)}, expected "
-                    f"({expected})"
-                )
-            sizes.add(len(x))
-        if len(sizes) > 1:
-            raise ValueError(
-                "got batches of different sizes, "
-                f"{ {name: len(x) for name, x in inputs.items()} }, expected one size"
-            )
-        return sizes.pop()
+            return batch
+        if missing := [x for x in check_known(given, "given", self.names) if x not in names]:
+            raise ValueError(f"given: {missing} not among the inputs, which are {names}")
+        present = batch.present
+        if present is not None:
+            present = present[:, [names.index(name) for name in given]]
+        return Batch({name: batch.inputs[name] for name in given}, present, batch.label)
 
 
 def _weight_ratio(posterior: Distribution, z: Tensor) -> Tensor | None:
     if isinstance(posterior, Mixture) and posterior.weights.requires_grad:
         return posterior.weight_ratio(z)
     return None
-
-
-def _present(batch: Batch) -> dict[str, Tensor] | None:
-    if batch.present is None:
-        return None
-    _check_present(batch.present, (len(batch), len(batch.inputs)))
-    return dict(zip(batch.inputs, batch.present.unbind(-1), strict=True))
-
-
-def _check_present(present: Tensor, shape: tuple[int, int]) -> None:
-    if tuple(present.shape) != shape or present.dtype != torch.bool:
-        raise ValueError(
-            f"present: got {present.dtype} of shape {tuple(present.shape)}, expected torch.bool "
-            f"of shape {shape}: a row a sample, a column a modality"
-        )
-
-
-def _without_absent(batch: Batch) -> Batch:
-    """The batch with zeros where a modality is missing, whatever stood there."""
-    present = _present(batch)
-    if present is None:
-        return batch
-
-    def keep(name: str, x: Tensor) -> Tensor:
-        return torch.where(present[name].reshape(-1, *[1] * (x.ndim - 1)), x, 0)
-
-    inputs = {name: keep(name, x) for name, x in batch.inputs.items()}
-    return Batch(inputs, batch.present, batch.label)
-
-
-def _check_names(modalities: Mapping[str, Modality]) -> None:
-    if not isinstance(modalities, Mapping):
-        raise TypeError(
-            f"got modalities of type {type(modalities).__name__}, expected a dictionary of them"
-        )
-    if not modalities:
-        raise ValueError("got no modalities, expected at least one")
-    for name, modality in modalities.items():
-        if not isinstance(modality, Modality):
-            raise TypeError(
-                f"modality {name!r}: got {type(modality).__name__}, expected a Modality"
-            )
-        separated = any(sign in name for sign in SEPARATORS)
-        if separated or name in RESERVED or hasattr(nn.ModuleDict, name):
-            raise ValueError(
-                f"got the modality name {name!r}, expected one without {' '.join(SEPARATORS)} "
-                f"that is none of {RESERVED} and no attribute of torch.nn.ModuleDict"
-            )
-
-
-def _check_numbers(latent_dim: int, beta: float, warmup_steps: int) -> None:
-    check_at_least(1, latent_dim=latent_dim)
-    check_at_least(0, warmup_steps=warmup_steps)
-    if not 0 <= beta < math.inf:
-        raise ValueError(f"got beta={beta}, expected a finite number that is not negative")
-
-
-def _weights(
-    given: dict[str, float] | Literal["size"], modalities: Mapping[str, Modality]
-) -> dict[str, float]:
-    if given == "size":
-        sizes = {name: m.likelihood.num_variables(m.shape) for name, m in modalities.items()}
-        return {name: max(sizes.values()) / size for name, size in sizes.items()}
-    if isinstance(given, str) or set(given) != set(modalities):
-        raise ValueError(
-            f"reconstruction_weights: got {given!r}, expected 'size' or a number for each of "
-            f"{list(modalities)}"
-        )
-    if any(not 0 <= weight < math.inf for weight in given.values()) or not any(given.values()):
-        raise ValueError(
-            f"reconstruction_weights: got {given}, expected finite numbers, none negative and "
-            "at least one above zero"
-        )
-    return dict(given)
 
 
 class PoEVAE(MultimodalVAE):
@@ -880,7 +799,7 @@ class PoEVAE(MultimodalVAE):
             alone = alone * encoding.weights
         posteriors = self.barycenter(encoding.experts, alone)  # (M, B)
         z = posteriors.rsample()
-        present, private = _present(batch), self._private(encoding)
+        present, private = presence(batch), self._private(encoding)
         loss = joint.loss
         for row, name in enumerate(self.names):
             if name in batch.inputs:

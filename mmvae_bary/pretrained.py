@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 PACKAGE = "mmvae-bary"
+PLAIN = ("latent_dim", "beta", "warmup_steps", "reconstruction_weights", "covariance")
 WEIGHTS, SETTINGS, CARD = "model.safetensors", "config.json", "README.md"
-PLAIN = ("latent_dim", "beta", "warmup_steps", "reconstruction_weights")
 EXPECTED = "a folder of save_pretrained, or a repository OWNER/NAME of the Hub"
 CITATION = """\
 @inproceedings{qiu2025multimodal,
@@ -208,20 +208,13 @@ def _is_described(model: Pretrained) -> bool:
 
 def _settings(model: Pretrained) -> dict[str, Any]:
     settings = {key: value for key, value in model.hparams.items() if key != "_instantiator"}
-    cls = settings.pop("_class_path", path_of(type(model)))
-    described = _is_described(model)
     return {
-        "class_path": cls,
-        "init_args": settings if described else _plain(model),
-        "networks_included": described,
+        "class_path": settings.pop("_class_path", path_of(type(model))),
+        "init_args": settings,
+        "networks_included": _is_described(model),
         "barycenter": model.facts()["barycenter"],
         "version": version(PACKAGE),
     }
-
-
-def _plain(model: Any) -> dict[str, Any]:
-    plain = {name: getattr(model, name) for name in PLAIN}
-    return plain | {"covariance": "full" if len(model.covariance_heads) else "diagonal"}
 
 
 def _folder(source: str | Path, revision: str | None, token: str | None) -> Path:
@@ -277,7 +270,7 @@ def _made(
             f"got {folder}, a model made in Python, whose networks no file names, expected "
             f"{cls.__name__}.from_pretrained(FOLDER, modalities=...) with networks like its own"
         )
-    plain = {name: saved[name] for name in (*PLAIN, "covariance") if name in saved}
+    plain = {name: saved[name] for name in PLAIN if name in saved}
     model = cls(**plain | arguments)
     was, given = settings.get("barycenter"), model.facts()["barycenter"]
     if was != given:

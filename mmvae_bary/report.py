@@ -12,13 +12,13 @@ from urllib.parse import quote
 import numpy as np
 import yaml
 
-from mmvae_bary.barycenters.subsets import powerset
+from mmvae_bary.barycenters.subsets import evaluated_subsets
 from mmvae_bary.markup import Words
 from mmvae_bary.metrics.coherence import judged_sources, shown_sources
 from mmvae_bary.pages import Picture, Report, latex, markdown, page, values
 from mmvae_bary.plotting import Line, dot_panels, line_panels
 from mmvae_bary.runs import Run, by_model, read_run, remarks
-from mmvae_bary.tables import MOST_MODALITIES, Results, Table
+from mmvae_bary.tables import MOST_COLUMNS, Results, Table
 from mmvae_bary.writing import write_whole
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def gather(
     figures = {label: [run.figures for run in group] for label, group in models.items()}
     results = Results(first.names, first.measure, data, figures)
     tables, by_inputs = results.tables(), results.by_inputs()
-    many = len(first.names) > MOST_MODALITIES
+    many = len(first.names) > MOST_COLUMNS
     found = {
         "By number of inputs": _by_inputs(by_inputs) if many and by_inputs else None,
         "By attribute": None if many else _by_attribute(models),
@@ -139,7 +139,7 @@ def _by_attribute(models: Models) -> Picture | None:
         if key.startswith(CHANCE)
     }
     order = sorted(rates, key=lambda name: -rates[name])
-    subsets = ["+".join(subset) for subset in powerset(run.names)]
+    subsets = ["+".join(subset) for subset in evaluated_subsets(run.names)]
     wanted = {f"probe, {subset}": f"probe/{run.measure}/{subset}" for subset in subsets}
     for target in run.names:
         for source in map("+".join, judged_sources(run.names, target)):
@@ -220,7 +220,7 @@ def _grids(run: Run) -> dict[str, Path]:
     wanted = {"prior → all": "prior_to_all.png"}
     for target in run.names:
         subsets = shown_sources(run.names, target)
-        if len(run.names) > MOST_MODALITIES:
+        if len(run.names) > MOST_COLUMNS:
             subsets = _middle(run.names, target)
         for subset in subsets:
             source = "+".join(subset)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import yaml
 
-from mmvae_bary.barycenters.subsets import powerset
+from mmvae_bary.barycenters.subsets import evaluated_subsets
 from mmvae_bary.metrics.coherence import sources
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ SIGNIFICANCE = (
     f"Bold: significantly better than every other model (Welch's t-test over seeds, two-sided, "
     f"p < {LEVEL} after Holm's correction for all comparisons of the table)."
 )
-MOST_MODALITIES = 3  # of which every subset gets a column
+MOST_COLUMNS = 3  # of which every subset gets a column
 # What reconstructions are judged by: the figures' keys, in words, and whether lower is better
 RECONSTRUCTION = (("mse", "error", True), ("psnr", "PSNR", False), ("ssim", "SSIM", False))
 
@@ -139,7 +139,7 @@ class Results:
 
     def tables(self) -> list[Table]:
         """The tables to be read: by subset, or by number of inputs where subsets are many."""
-        if len(self.names) <= MOST_MODALITIES:
+        if len(self.names) <= MOST_COLUMNS:
             return self.by_subset()
         by_target = self._distances(
             {name: {"mean": "others", "prior": "prior"} for name in self.names}
@@ -319,7 +319,7 @@ def _given(names: Sequence[str], prefix: str, group: str = "", end: str = "") ->
     """A column for each subset."""
     return [
         Column(key := f"{prefix}{subset}{end}", subset, (key,), group)
-        for subset in map("+".join, powerset(names))
+        for subset in map("+".join, evaluated_subsets(names))
     ]
 
 

@@ -41,7 +41,7 @@ from mmvae_bary.distributions import (
     map_parameters,
     select,
 )
-from mmvae_bary.divergences import kl, wasserstein
+from mmvae_bary.divergences import hellinger, kl, wasserstein
 from tests.conftest import barycenter_names, random_experts
 
 FAMILY: dict[str, Callable[[], Barycenter]] = {
@@ -325,6 +325,30 @@ def perturbed(q: DiagonalGaussian, count: int = 200) -> Iterator[DiagonalGaussia
         yield diagonal_gaussian(
             loc + size * torch.randn_like(loc), scale * (size * torch.randn_like(scale)).exp()
         )
+
+
+def test_what_fuses_otherwise_says_so() -> None:
+    """Saved models and reports tell barycenters apart by it."""
+    inner = WassersteinBarycenter()
+    said = [
+        barycenter.summary
+        for barycenter in (
+            SubsetMixture(inner),
+            SubsetMixture(inner, conditional="mixture"),
+            SubsetMixture(inner, prior_weight=1.0),
+            SubsetMixture(inner, max_subsets=4),
+            SubsetMixture(inner, subset_weights=SizeWeights([1.0, 2.0])),
+            NumericalBarycenter(wasserstein),
+            NumericalBarycenter(hellinger),
+            WeightedBarycenter(inner, PrecisionWeights(1.0)),
+            WeightedBarycenter(inner, PrecisionWeights(2.0)),
+        )
+    ]
+    assert len(set(said)) == len(said)
+    assert said[0] == "SubsetMixture(WassersteinBarycenter())"
+    assert said[-1] == (
+        "WeightedBarycenter(WassersteinBarycenter(), weighting=PrecisionWeights(temper=2))"
+    )
 
 
 @pytest.mark.parametrize("name", ["geometric", "wasserstein", *PRODUCTS])

@@ -20,6 +20,7 @@ from mmvae_bary import (
     LogLikelihoodCallback,
     MoEVAE,
     QualityCallback,
+    SampleGridCallback,
     default_modalities,
 )
 from mmvae_bary.data.missing import Masked
@@ -153,6 +154,34 @@ def test_an_incomplete_test_set_is_judged_by_what_is_there(cache: str) -> None:
         key = f"coherence/{source}->scene"
         expected = (result[key] * (1 - result[key]) / (size - 1)) ** 0.5
         assert result[f"{key}/standard_error"] == pytest.approx(expected)
+
+
+def test_grids_show_what_is_there() -> None:
+    """Zeros that stand for what is missing are neither shown nor given."""
+    pictures = {name: torch.rand(60, 1, 6, 6) for name in ("left", "right")}
+    pictures["left"][::2] = torch.nan
+    pictures["right"][1::2] = torch.nan
+    pictures["right"][1] = pictures["left"][1]  # one in training has both
+    data = ArrayDataModule(pictures, split=["train"] * 30 + ["test"] * 30)
+    run = trainer(SampleGridCallback())
+    run.test(MWBVAE(default_modalities(data), 2), datamodule=data, verbose=False)
+    assert {path.name for path in Path("samples").iterdir()} == {
+        "left_to_right.png",
+        "right_to_left.png",
+        "prior_to_all.png",
+    }
+
+
+def test_the_probe_s_rows_have_the_precision_of_those_it_judges(cache: str) -> None:
+    seen = set()
+    asked = model()
+    asked.modalities["image"].encoder.register_forward_hook(
+        lambda module, given, output: seen.add(output.dtype)
+    )
+    data = DigitsDataModule(num_test=64, cache=cache)
+    run = trainer(LinearProbeCallback(), precision="bf16-mixed")
+    run.test(asked, datamodule=data, verbose=False)
+    assert seen == {torch.bfloat16}
 
 
 def test_evaluation_holds_no_more_of_more_items(cache: str) -> None:

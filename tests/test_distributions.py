@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 from torch.distributions import (
@@ -141,3 +142,11 @@ def test_seeded_draws_leave_the_stream_alone() -> None:
     torch.testing.assert_close(torch.rand(2), expected)
     with seeded(5, device):
         torch.testing.assert_close(torch.rand(2), inside)
+
+
+def test_seeds_of_the_cpu_leave_other_devices_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", called.append)
+    with seeded(3, torch.device("cpu")):
+        torch.rand(1)
+    assert not called

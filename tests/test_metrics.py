@@ -153,6 +153,20 @@ def test_average_precision_equals_scikit_learn() -> None:
     assert result[3].isnan()
 
 
+def test_average_precision_asks_for_order_alone() -> None:
+    """Of scores however wide; NaN and infinities do not spoil the others."""
+    scores, label = torch.randn(200, 1), (torch.rand(200, 1) < 0.3).long()
+    expected = average_precision(scores, label)
+    torch.testing.assert_close(average_precision(1e6 * scores, label), expected)
+    torch.testing.assert_close(average_precision(scores.double().exp(), label), expected.double())
+    place = scores[:, 0].argmax()
+    scores[place] = torch.inf
+    torch.testing.assert_close(average_precision(scores, label), expected)
+    scores[place] = torch.nan
+    lowest = scores.nan_to_num(nan=-10.0)
+    torch.testing.assert_close(average_precision(scores, label), average_precision(lowest, label))
+
+
 def test_attribute_probe_equals_scikit_learn_in_batches() -> None:
     label = attributes(700)
     features = torch.randn(3, 700, 6) + torch.randn(4, 6)[label.long().argmax(-1)]
@@ -453,6 +467,14 @@ def test_joint_coherence_asks_all_to_agree() -> None:
     result = metric.compute()
     assert result["coherence/joint"].item() == 0.5
     assert result["coherence/joint/standard_error"].item() == pytest.approx(0.5 / 3**0.5)
+
+
+@pytest.mark.parametrize("attributes", [(), ("x", "y", "z")])
+def test_logits_that_are_not_finite_agree_with_nothing(attributes: tuple[str, ...]) -> None:
+    metric = JointCoherence(["a", "b"], dict.fromkeys("ab", lambda x: x), attributes)
+    broken = torch.full((4, 3), torch.nan)
+    metric.update({"a": broken, "b": broken})
+    assert metric.compute()["coherence/joint"] == 0
 
 
 def test_missing_classifier_is_named() -> None:

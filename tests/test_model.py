@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -25,7 +26,15 @@ from mmvae_bary.distributions import standard_gaussian
 from mmvae_bary.divergences import kl
 from mmvae_bary.likelihoods import Laplace, Normal
 from mmvae_bary.networks import MLPDecoder, MLPEncoder
-from tests.conftest import LATENT_DIM, SHAPES, tiny_batch, tiny_inputs, tiny_modalities, tiny_model
+from tests.conftest import (
+    LATENT_DIM,
+    SHAPES,
+    tiny_batch,
+    tiny_inputs,
+    tiny_modalities,
+    tiny_model,
+    trainer,
+)
 
 PRESETS = (PoEVAE, MoEVAE, MoPoEVAE, WBVAE, MWBVAE)
 presets = pytest.mark.parametrize("preset", PRESETS)
@@ -391,3 +400,96 @@ def test_full_covariances_train_and_start_at_the_diagonal(cls: type[MultimodalVA
     assert model.generate(batch.inputs, ["image"])["text"].shape == (1, 5, 5, 7)
     with pytest.raises(ValueError, match="got covariance='round', expected one of"):
         tiny_model(cls, covariance="round")
+
+
+def test_asking_a_model_in_training_mode_changes_nothing() -> None:
+    """As after a fit: batches would be normalised by themselves, and what is learned moved."""
+    model = tiny_model(MWBVAE)
+    norm = nn.BatchNorm1d(6)
+    model.modalities["code"].encoder.insert(0, norm)  # type: ignore[operator]
+    inputs, z = tiny_inputs(), torch.randn(5, LATENT_DIM)
+    first = model.train().encode(inputs).mean
+    model.generate(inputs)
+    model.log_likelihood(inputs, num_samples=2)
+    model.decode(z)
+    assert model.training
+    assert norm.training
+    assert norm.num_batches_tracked == 0
+    assert torch.equal(first, model.eval().encode(inputs).mean)
+
+
+def test_what_samples_lack_may_be_masked_or_nan_or_left_out() -> None:
+    """In tensors, in arrays of any width, and in a batch."""
+    model, inputs = tiny_model(MWBVAE), tiny_inputs()
+    present = torch.ones(5, 3, dtype=torch.bool)
+    present[0, 1] = present[3, 0] = False
+    nan = {name: x.double().numpy().copy() for name, x in inputs.items()}
+    nan["code"][0] = nan["image"][3] = np.nan
+    expected = model.embed(Batch(inputs, present)).mean
+    for given in (Batch(inputs, present), nan):
+        torch.testing.assert_close(model.encode(given).mean, expected)
+        torch.testing.assert_close(model.embed(given).mean, expected)
+    alone = model.encode({name: x[:1] for name, x in inputs.items() if name != "code"}).mean
+    torch.testing.assert_close(alone, expected[:1])
+    image = model.encode(nan, given=["image"])
+    assert torch.equal(image.mean[3], torch.zeros(LATENT_DIM))  # the prior
+    assert torch.equal(image.stddev[3], torch.ones(LATENT_DIM))
+    assert model.generate(nan, given=["image"], targets=["code"])["code"].isfinite().all()
+
+
+def test_log_likelihood_is_of_what_a_sample_has() -> None:
+    model, inputs = tiny_model(MWBVAE, private_dim=2), tiny_inputs()
+    present = torch.ones(5, 3, dtype=torch.bool)
+    present[:, 1] = False
+    torch.manual_seed(3)
+    masked = model.log_likelihood(Batch(inputs, present), given=[], num_samples=1)
+    torch.manual_seed(3)
+    z, latents = torch.randn(1, 1, 5, LATENT_DIM), {}
+    for name in model.names:
+        latents[name] = torch.randn(1, 1, 5, 2)
+    decoded = model.decode(z, latents)
+    expected = sum(decoded[name].log_prob(inputs[name]) for name in ("image", "text"))
+    torch.testing.assert_close(masked, expected[0, 0])  # type: ignore[index]
+
+
+def test_a_schedule_takes_a_step_after_each_epoch() -> None:
+    model = tiny_model(
+        MWBVAE, scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, step_size=1, gamma=0.5)
+    )
+    fitting = trainer(max_epochs=3)
+    fitting.fit(model, *[[tiny_batch()]] * 2)
+    assert fitting.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-3 / 8)
+
+
+def test_a_checkpoint_keeps_the_numbers_of_a_model_made_in_python() -> None:
+    weights = {"image": 1.0, "code": 2.0, "text": 3.0}
+    model = tiny_model(MWBVAE, beta=7.0, warmup_steps=3, reconstruction_weights=weights)
+    fitting = trainer(max_steps=1)
+    fitting.fit(model, *[[tiny_batch()]] * 2)
+    fitting.save_checkpoint("a.ckpt")
+    again = MWBVAE.load_from_checkpoint("a.ckpt", modalities=tiny_modalities())
+    assert (again.beta, again.warmup_steps, again.latent_dim) == (7.0, 3, LATENT_DIM)
+    assert again.reconstruction_weights == weights
+    with pytest.warns(UserWarning, match=r"got the barycenter Wasser.* trained with SubsetMix"):
+        WBVAE.load_from_checkpoint("a.ckpt", modalities=tiny_modalities(), weights_only=False)
+
+
+def test_float64_trains_and_half_alone_is_refused() -> None:
+    model = tiny_model(MWBVAE)
+    trainer(max_steps=2, precision="64-true").fit(model, *[[tiny_batch()]] * 2)
+    assert model.encode(tiny_inputs()).mean.dtype == torch.float64
+    with pytest.raises(ValueError, match=r"got precision bf16-true, .* expected 32-true, 64-true"):
+        trainer(max_steps=1, precision="bf16-true").fit(tiny_model(MWBVAE), *[[tiny_batch()]] * 2)
+
+
+def test_many_modalities_are_asked_for_some_subsets() -> None:
+    """Each alone, all but one, and all: not 8,191, whose figures nobody reads."""
+    made = {f"m{m}": Modality((2,)) for m in range(13)}
+    model = PoEVAE(made, 2).eval()
+    inputs = {name: torch.randn(4, 2) for name in made}
+    assert len(model.subsets) == 27
+    conditionals = model.conditionals(model.encode_modalities(inputs))
+    for row in (0, 12, 13, 25, 26):
+        expected = model.encode(inputs, model.subsets[row]).mean
+        torch.testing.assert_close(conditionals.mean[row], expected)
+    assert model.log_weights(inputs, model.encode_modalities(inputs), 2).shape == (2, 27, 14, 4)

@@ -539,6 +539,22 @@ def test_training_does_without_what_is_imposed_to_be_missing() -> None:
     assert batch.present[:, 1:].all()
 
 
+def test_what_is_imposed_to_be_missing_adds_to_what_is() -> None:
+    """But a sample keeps something that it has."""
+    tables = {name: np.random.default_rng(0).random((400, 2)) for name in "ab"}
+    tables["a"][::2] = np.nan
+    data = ArrayDataModule(tables, missing=0.5, batch_size=200)
+    data.setup("fit")
+    own = (next(iter(data.train_dataloader()))).present
+    assert own is not None
+    assert own.any(1).all()
+    shares = own.float().mean(0)
+    assert 0.2 < shares[0] < 0.45  # half of the half that has it, and those it alone is left to
+    assert 0.5 < shares[1] < 0.9
+    batch = data.datasets["train"][torch.arange(200)]
+    assert batch.present is not None
+
+
 def test_what_is_missing_is_a_function_of_the_seed() -> None:
     first, again, other = (draw_presence(0.3, "abc", 50, None, seed) for seed in (0, 0, 1))
     assert torch.equal(first, again)

@@ -24,7 +24,7 @@ from mmvae_bary import (
     WassersteinBarycenter,
 )
 from mmvae_bary.callbacks import RunProgressBar
-from mmvae_bary.checks import warn_of_slow_bfloat16
+from mmvae_bary.checks import check_precision
 from mmvae_bary.distributions import diagonal_gaussian, full_gaussian
 from mmvae_bary.markup import Words, html_table, span, text_table
 from mmvae_bary.runs import Run
@@ -199,4 +199,4 @@ def test_other_precisions_and_processors_are_not_warned_of(
     monkeypatch: pytest.MonkeyPatch, precision: str, capabilities: dict[str, bool]
 ) -> None:
     capable(monkeypatch, **capabilities)
-    warn_of_slow_bfloat16(precision, torch.device("cpu"))
+    check_precision(precision, torch.device("cpu"))

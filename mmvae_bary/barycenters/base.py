@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -52,7 +51,7 @@ class Barycenter(nn.Module, ABC):
     @property
     def summary(self) -> str:
         """One line, as ``SubsetMixture(WassersteinBarycenter())``, of what it is made of."""
-        return re.sub(r"\s+|\(inner\): ", "", repr(self))
+        return _in_one_line(self)
 
     def forward(self, experts: Gaussian, weights: Tensor | None = None) -> Posterior:
         """Fuse the experts.
@@ -119,6 +118,15 @@ class Barycenter(nn.Module, ABC):
             lambda x: x.new_full((1,), torch.nan).expand_as(x), standard_gaussian(posterior)
         )
         return _replace(posterior, (present & ~finite).any(-1), nan)
+
+
+def _in_one_line(module: nn.Module) -> str:
+    parts = [
+        _in_one_line(child) if name == "inner" else f"{name}={_in_one_line(child)}"
+        for name, child in module.named_children()
+    ]
+    said = ", ".join(filter(None, [*parts, module.extra_repr()]))
+    return f"{module._get_name()}({said})"
 
 
 def check_barycenter(name: str, given: object) -> None:

@@ -60,6 +60,9 @@ class NumericalBarycenter(Barycenter):
         self.tolerance = tolerance
         self.max_iterations = max_iterations
 
+    def extra_repr(self) -> str:
+        return getattr(self.divergence, "__name__", repr(self.divergence))
+
     def objective(self, experts: Gaussian, weights: Tensor, q: Gaussian) -> Tensor:
         """What is minimised, up to an increasing function.
 

@@ -57,6 +57,29 @@ def membership(num_modalities: int, device: torch.device) -> Tensor:
     return members[members.sum(-1).argsort(stable=True)].float()
 
 
+def evaluated_subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
+    """The subsets that evaluation is given: all, or of more than 12 modalities some.
+
+    Then each alone, all but one, and all, as there are too many others.
+
+    Example:
+        >>> len(evaluated_subsets("abcdefghijkl")), len(evaluated_subsets("abcdefghijklm"))
+        (4095, 27)
+    """
+    if len(modalities) <= MOST_MODALITIES:
+        return powerset(modalities)
+    sizes = (1, len(modalities) - 1, len(modalities))
+    return [subset for size in sizes for subset in combinations(modalities, size)]
+
+
+def evaluated_members(num_modalities: int, device: torch.device) -> Tensor:
+    """The subsets of :func:`evaluated_subsets`, in its order, as zeros and ones ``(K, M)``."""
+    if num_modalities <= MOST_MODALITIES:
+        return membership(num_modalities, device)
+    alone = torch.eye(num_modalities, device=device)
+    return torch.cat([alone, 1 - alone.flip(0), alone.new_ones(1, num_modalities)])
+
+
 def draw_subsets(present: Tensor, count: int) -> Tensor:
     """Draw non-empty subsets of what is present, each as likely as another.
 
@@ -283,4 +306,5 @@ class SubsetMixture(Barycenter):
     def extra_repr(self) -> str:
         drawn = "" if self.max_subsets is None else f"max_subsets={self.max_subsets}"
         prior = f"prior_weight={self.prior_weight}" if self.prior_weight else ""
-        return ", ".join(filter(None, [prior, drawn]))
+        conditional = "" if self.conditional_is_component else "conditional='mixture'"
+        return ", ".join(filter(None, [conditional, prior, drawn]))

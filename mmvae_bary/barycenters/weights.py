@@ -151,6 +151,10 @@ class PrecisionWeights(Weighting):
         log_scales = as_double(scale).log().mean(-1)
         return narrowed((-2 * as_double(self.temper) * log_scales).softmax(-1), scale)
 
+    def extra_repr(self) -> str:
+        learned = isinstance(self.temper, nn.Parameter)
+        return "learned temper" if learned else f"temper={self.temper.item():g}"
+
 
 class WeightedBarycenter(Barycenter):
     """A barycenter whose experts do not count alike.

@@ -56,7 +56,8 @@ class MetricCallback(Callback, ABC):
 
     def _start(self, trainer: Trainer, model: LightningModule) -> None:
         assert isinstance(model, MultimodalVAE)
-        with seeded(self.stream, model.device):
+        # Lightning enters the precision for steps alone
+        with seeded(self.stream, model.device), trainer.precision_plugin.forward_context():
             self.metrics = self.start(data_of(trainer), model)
         for metric in self.metrics:
             metric.to(model.device)

@@ -61,7 +61,8 @@ class ResultsCallback(Callback):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Remember how far the checkpoint's training had come; a test does not restore that."""
-        self.progress = {"steps": checkpoint["global_step"], "epochs": checkpoint["epoch"]}
+        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+        self.progress = {"steps": checkpoint["global_step"], "epochs": epochs}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""

@@ -14,16 +14,18 @@ from mmvae_bary.metrics.coherence import shown_sources
 from mmvae_bary.model import MultimodalVAE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor
+
+    from mmvae_bary.batch import Batch
 
 
 class SampleGridCallback(Callback):
     """Draw what is generated in each direction, after the test, into ``samples/`` of the run.
 
-    Of modalities that are pictures or texts.
+    Of modalities that are pictures or texts, from the tuples that have the sources.
 
     Real samples of the sources stand above a line, generated samples of the target below; the
     last grid of a target is given all modalities, itself among them. Of more than five modalities
@@ -63,9 +65,12 @@ class SampleGridCallback(Callback):
         batch = data.sample_batch(self.num_columns)
         for target in drawn:
             for subset in shown_sources(drawn, target):
+                whole = _that_have(subset, batch)
+                if not len(whole):
+                    continue
                 with seeded(self.seed, pl_module.device):
-                    samples = pl_module.generate(batch.inputs, subset, [target], self.num_samples)
-                rows = [(name, batch.inputs[name]) for name in subset]
+                    samples = pl_module.generate(whole, subset, [target], self.num_samples)
+                rows = [(name, whole.inputs[name]) for name in subset]
                 rows += [(target, sample) for sample in samples[target]]
                 self._save(trainer, rows, data.alphabets, folder, subset, target)
         with seeded(self.seed, pl_module.device):
@@ -97,3 +102,11 @@ class SampleGridCallback(Callback):
             elif isinstance(logger, TensorBoardLogger):
                 pixels, step = image.imread(path), trainer.global_step
                 logger.experiment.add_image(key, pixels, step, dataformats="HWC")
+
+
+def _that_have(subset: Sequence[str], batch: Batch) -> Batch:
+    """Those samples of a batch that lack none of a subset."""
+    if batch.present is None:
+        return batch
+    places = [list(batch.inputs).index(name) for name in subset]
+    return batch[batch.present[:, places].all(-1)]

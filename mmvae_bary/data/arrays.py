@@ -17,6 +17,7 @@ from mmvae_bary.batch import Batch
 from mmvae_bary.data.alignment import Aligned, align, aligned_rows
 from mmvae_bary.data.base import SPLITS, BatchLoader, MultimodalDataModule
 from mmvae_bary.data.kinds import KINDS, kind_of
+from mmvae_bary.data.missing import Missing
 from mmvae_bary.data.reading import named
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ class ArrayDataModule(MultimodalDataModule):
         seed: Seed of the split. The order depends on Lightning's ``seed_everything`` besides.
         cache: Folder for what is learned from the data, such as classifiers.
         drop_incomplete: Train on those samples alone that lack nothing.
+        missing: What training is to do without besides; see :class:`MultimodalDataModule`.
 
     Raises:
         ValueError: At once if there is no modality or a share or name is wrong. When set up, if
@@ -195,8 +197,9 @@ class ArrayDataModule(MultimodalDataModule):
         seed: int = 0,
         cache: str = "data",
         drop_incomplete: bool = False,
+        missing: Missing = 0.0,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, seed, cache, drop_incomplete=drop_incomplete)
+        super().__init__(batch_size, eval_batch_size, seed, cache, missing, drop_incomplete)
         if not modalities:
             raise ValueError("modalities: got none, expected a table for each")
         if min(validation_share, test_share) < 0 or validation_share + test_share >= 1:

@@ -19,7 +19,7 @@ Missing = float | Mapping[str, Sequence[int]]
 
 @dataclass(frozen=True, eq=False)
 class Masked:
-    """Tuples some of whose modalities count as missing.
+    """Tuples some of whose modalities count as missing, beside those that they lack.
 
     Args:
         dataset: The tuples.
@@ -33,8 +33,11 @@ class Masked:
         return len(self.dataset)
 
     def __getitem__(self, index: Tensor) -> Batch:
-        batch = self.dataset[index]
-        return Batch(batch.inputs, self.present[index], batch.label)
+        batch, kept = self.dataset[index], self.present[index]
+        if batch.present is not None:  # what would lose all that it has keeps it
+            some = kept & batch.present
+            kept = torch.where(some.any(-1, keepdim=True), some, batch.present)
+        return Batch(batch.inputs, kept, batch.label)
 
     @property
     def label(self) -> Tensor | None:

@@ -84,9 +84,8 @@ class MNISTSVHNTextDataModule(FileDataModule):
 
     Three modalities share the digit, which is the label: ``mnist`` (1x28x28) and ``svhn``
     (3x32x32) in [0, 1], and ``text`` (8x71), the digit's English word at a random start, drawn
-    anew at each access in training, from torch's own stream, and fixed by the seed in the test.
-    There is no validation
-    split, as in the published protocol.
+    anew in each epoch of training and fixed by the seed in the test. There is no validation split,
+    as in the published protocol.
 
     Args:
         batch_size: Training tuples in a batch.

@@ -10,6 +10,7 @@ import numpy as np
 
 from mmvae_bary.data.alignment import places_of
 from mmvae_bary.data.arrays import ArrayDataModule
+from mmvae_bary.data.missing import Missing
 from mmvae_bary.data.reading import package
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class MuDataModule(ArrayDataModule):
         seed: Seed of the split.
         cache: Folder for what is learned from the data.
         drop_incomplete: Train on those cells alone that lack nothing.
+        missing: What training is to do without besides; see :class:`MultimodalDataModule`.
 
     Raises:
         ValueError: When set up: an unknown modality, layer or column, by name; and as
@@ -62,6 +64,7 @@ class MuDataModule(ArrayDataModule):
         seed: int = 0,
         cache: str = "data",
         drop_incomplete: bool = False,
+        missing: Missing = 0.0,
     ) -> None:
         if isinstance(mudata, (str, Path)):
             mudata = package("MuDataModule", "mudata", "omics").read_h5mu(mudata)
@@ -73,19 +76,19 @@ class MuDataModule(ArrayDataModule):
         layers = layers or {}
         super().__init__(
             {name: _matrix(self.mudata.mod[name], name, layers.get(name)) for name in names},
-            self._column("label", label),
-            CELL,
-            None,
-            self._column("split", split),
-            validation_share,
-            test_share,
-            kinds,
-            standardize,
-            batch_size,
-            eval_batch_size,
-            seed,
-            cache,
-            drop_incomplete,
+            label=self._column("label", label),
+            index=CELL,
+            split=self._column("split", split),
+            validation_share=validation_share,
+            test_share=test_share,
+            kinds=kinds,
+            standardize=standardize,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            seed=seed,
+            cache=cache,
+            drop_incomplete=drop_incomplete,
+            missing=missing,
         )
 
     def store(self, embedding: Tensor, key: str = "X_mmvae") -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torchmetrics.functional.classification import binary_average_precision
 
-from mmvae_bary.distributions import as_double
+from mmvae_bary.distributions import at_least_float32
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ def average_precision(logits: Tensor, label: Tensor) -> Tensor:
     """Average precision of each attribute, on scores and over all samples.
 
     Args:
-        logits: Scores of shape ``(N, A)``; only their order counts.
+        logits: Scores of shape ``(N, A)``; only their order counts, in which NaN comes last.
         label: Zeros and ones of shape ``(N, A)``.
 
     Returns:
@@ -30,14 +30,13 @@ def average_precision(logits: Tensor, label: Tensor) -> Tensor:
         >>> average_precision(logits, torch.tensor([[1, 0], [0, 0], [1, 0]]))
         tensor([0.8333,    nan])
     """
-    scores = as_double(logits)
-    result = scores.new_full(scores.shape[1:], torch.nan)
-    if len(scores):
-        scores = (scores - scores.amax(0)).sigmoid()  # below one half, where no two become one
-    present = label.any(0)
-    for place in present.nonzero().flatten():
-        result[place] = binary_average_precision(scores[:, place], label[:, place].long())
-    return result.to(logits)
+    result = at_least_float32(logits).new_full(logits.shape[1:], torch.nan)
+    for place in label.any(0).nonzero().flatten():
+        known = logits[:, place].nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+        # scores outside [0, 1] would be squeezed by a sigmoid, which makes ties
+        rank = known.unique(return_inverse=True)[1] / len(known)
+        result[place] = binary_average_precision(rank, label[:, place].long())
+    return result
 
 
 def chance(label: Tensor) -> Tensor:

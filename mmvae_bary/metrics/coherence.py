@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from mmvae_bary.barycenters.subsets import powerset
+from mmvae_bary.barycenters.subsets import evaluated_subsets
 from mmvae_bary.metrics.average_precision import average_precision, by_attribute, chance
 from mmvae_bary.metrics.classifiers import is_right
 
@@ -20,13 +20,13 @@ MOST_SHOWN = 5  # modalities, of which every direction is drawn
 
 
 def sources(modalities: Sequence[str], target: str) -> list[tuple[str, ...]]:
-    """The subsets that a target is generated from: those without it, in the order of the powerset.
+    """The subsets that a target is generated from: those evaluated without it, in their order.
 
     Example:
         >>> sources(["a", "b", "c"], "b")
         [('a',), ('c',), ('a', 'c')]
     """
-    return [subset for subset in powerset(modalities) if target not in subset]
+    return [subset for subset in evaluated_subsets(modalities) if target not in subset]
 
 
 def judged_sources(modalities: Sequence[str], target: str) -> list[tuple[str, ...]]:
@@ -274,7 +274,8 @@ class AttributeCoherence(Metric):
 class JointCoherence(Metric):
     """Share of joint samples from the prior that every modality's classifier gives one class.
 
-    Of attributes: the share on which the classifiers agree whether it is there, for each.
+    Of attributes: the share on which the classifiers agree whether it is there, for each. Where a
+    logit is not finite they do not agree.
 
     Args:
         modalities: The modalities' names, in the model's order.
@@ -317,7 +318,8 @@ class JointCoherence(Metric):
         """Classify joint samples: modality name to ``(N, *shape)``, row n from one latent."""
         logits = [classify(generated[name]) for name, classify in self.classifiers.items()]
         decisions = [x > 0 if self.attributes else x.argmax(-1, keepdim=True) for x in logits]
-        agreed = torch.stack([x == decisions[0] for x in decisions]).all(0)  # (N, A or 1)
+        known = torch.stack([x.isfinite().all(-1, keepdim=True) for x in logits]).all(0)
+        agreed = torch.stack([x == decisions[0] for x in decisions]).all(0) & known  # (N, A or 1)
         self.correct += agreed.sum(0)
         self.squares += agreed.sum(1).square().sum()
         self.total += len(agreed)

@@ -11,7 +11,7 @@ from torch.nn.functional import one_hot
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from mmvae_bary.barycenters.subsets import powerset
+from mmvae_bary.barycenters.subsets import evaluated_subsets
 from mmvae_bary.distributions import at_least_float32
 from mmvae_bary.metrics.average_precision import average_precision, by_attribute, chance
 from mmvae_bary.metrics.classifiers import is_right
@@ -128,7 +128,7 @@ class Probe(Metric, ABC):
 
     def __init__(self, modalities: Sequence[str], num_classes: int) -> None:
         super().__init__()
-        self.subsets = powerset(modalities)
+        self.subsets = evaluated_subsets(modalities)
         self.num_classes = num_classes
         self.register_buffer("weight", None, persistent=False)
         self.register_buffer("bias", None, persistent=False)
@@ -138,7 +138,7 @@ class Probe(Metric, ABC):
         """Fit the probes.
 
         Args:
-            representations: Shape ``(K, N, D)``, a row for each of the K subsets of the powerset.
+            representations: Shape ``(K, N, D)``, a row for each of the model's K subsets.
             label: Class indices of shape ``(N,)``, or attributes of shape ``(N, A)``.
             there: Booleans of shape ``(K, N)``: which samples have a subset whole, of which alone
                 its probe is told; all if None.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from mmvae_bary.barycenters.subsets import powerset
+from mmvae_bary.barycenters.subsets import evaluated_subsets
 from mmvae_bary.estimators import Estimate, importance_weighted
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class LogLikelihood(Metric):
         prefix: str = "log_likelihood",
     ) -> None:
         super().__init__()
-        self.subsets = powerset(modalities)
+        self.subsets = evaluated_subsets(modalities)
         self.targets = ("", *(f"->{name}" for name in modalities))
         self.estimator = estimator
         self.prefix = prefix

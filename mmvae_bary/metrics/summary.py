@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
-from mmvae_bary.barycenters.subsets import MOST_MODALITIES, powerset
+from mmvae_bary.barycenters.subsets import evaluated_subsets
 from mmvae_bary.markup import Words
 
 if TYPE_CHECKING:
@@ -41,10 +41,9 @@ def summary_rows(names: tuple[str, ...], measure: str, figures: Mapping[str, flo
         keys = [probe, *coherence, f"log_likelihood/{given}"]
         return given, [figures.get(key) for key in keys]
 
-    enumerated = powerset(names) if len(names) <= MOST_MODALITIES else []
     subsets = [
         row(given, f"probe/{measure}/{given}", [f"coherence/{given}->{name}" for name in names])
-        for given in map("+".join, enumerated)
+        for given in map("+".join, evaluated_subsets(names))
     ]
     means = [f"coherence/mean->{name}" for name in names]
     return [*subsets, row("mean", f"probe/{measure}/mean", means)]

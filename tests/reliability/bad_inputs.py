@@ -238,8 +238,13 @@ CASES = [
     ),
     Mistake(
         "batch",
-        "an array of NumPy",
-        lambda: MWBVAE({"a": width(2)}, 2).encode({"a": np.ones((2, 4))}),  # type: ignore[dict-item]
+        "a tensor without a name",
+        lambda: MWBVAE({"a": width(2)}, 2).encode(torch.ones(2, 4)),  # type: ignore[arg-type]
+    ),
+    Mistake(
+        "batch",
+        "words",
+        lambda: MWBVAE({"a": width(2)}, 2).embed({"a": [["x"] * 4] * 2}),
     ),
     Mistake(
         "batch",
