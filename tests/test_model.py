@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,16 @@ from tests.conftest import (
 
 PRESETS = (PoEVAE, MoEVAE, MoPoEVAE, WBVAE, MWBVAE)
 presets = pytest.mark.parametrize("preset", PRESETS)
+
+
+class OneBatch:
+    """A loader, as Lightning takes each element of a list for one."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Batch]:
+        yield tiny_batch()
 
 
 def loss(model: MultimodalVAE, batch: Batch) -> torch.Tensor:
@@ -457,7 +467,7 @@ def test_a_schedule_takes_a_step_after_each_epoch() -> None:
         MWBVAE, scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, step_size=1, gamma=0.5)
     )
     fitting = trainer(max_epochs=3)
-    fitting.fit(model, *[[tiny_batch()]] * 2)
+    fitting.fit(model, OneBatch(), OneBatch())
     assert fitting.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-3 / 8)
 
 
@@ -465,7 +475,7 @@ def test_a_checkpoint_keeps_the_numbers_of_a_model_made_in_python() -> None:
     weights = {"image": 1.0, "code": 2.0, "text": 3.0}
     model = tiny_model(MWBVAE, beta=7.0, warmup_steps=3, reconstruction_weights=weights)
     fitting = trainer(max_steps=1)
-    fitting.fit(model, *[[tiny_batch()]] * 2)
+    fitting.fit(model, OneBatch(), OneBatch())
     fitting.save_checkpoint("a.ckpt")
     again = MWBVAE.load_from_checkpoint("a.ckpt", modalities=tiny_modalities())
     assert (again.beta, again.warmup_steps, again.latent_dim) == (7.0, 3, LATENT_DIM)
@@ -476,10 +486,10 @@ def test_a_checkpoint_keeps_the_numbers_of_a_model_made_in_python() -> None:
 
 def test_float64_trains_and_half_alone_is_refused() -> None:
     model = tiny_model(MWBVAE)
-    trainer(max_steps=2, precision="64-true").fit(model, *[[tiny_batch()]] * 2)
+    trainer(max_steps=2, precision="64-true").fit(model, OneBatch(), OneBatch())
     assert model.encode(tiny_inputs()).mean.dtype == torch.float64
     with pytest.raises(ValueError, match=r"got precision bf16-true, .* expected 32-true, 64-true"):
-        trainer(max_steps=1, precision="bf16-true").fit(tiny_model(MWBVAE), *[[tiny_batch()]] * 2)
+        trainer(max_steps=1, precision="bf16-true").fit(tiny_model(MWBVAE), OneBatch(), OneBatch())
 
 
 def test_many_modalities_are_asked_for_some_subsets() -> None:
