@@ -15,7 +15,7 @@ from argparse import (
 )
 from collections.abc import Mapping
 from difflib import get_close_matches
-from inspect import signature
+from inspect import isclass, signature
 from pathlib import Path
 from signal import SIGTERM
 from typing import Any, NoReturn
@@ -37,7 +37,8 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
-import mmvae_bary.networks  # noqa: F401  (their short names are known once they are imported)
+from mmvae_bary import barycenters, callbacks, likelihoods, networks
+from mmvae_bary import data as data_modules
 from mmvae_bary.callbacks import (
     BELOW_GATE,
     NO_CLASSIFIERS,
@@ -58,6 +59,7 @@ from mmvae_bary.model import MWBVAE, WBVAE, MoEVAE, MoPoEVAE, MultimodalVAE, PoE
 from mmvae_bary.plans import BENCHMARKS, CONFIG_OPTIONS, PACKAGED, find_config
 from mmvae_bary.pretrained import hyperparameters
 
+CHANGED = ("--model", "--data", "--trainer")  # what options of a configuration start with
 FOUND_BY_LIGHTNING = (None, "last", "best", "hpc")  # in place of the path of a checkpoint
 MODELS = (PoEVAE, MoEVAE, MoPoEVAE, WBVAE, MWBVAE)
 EPILOG = (
@@ -236,6 +238,8 @@ def main(args: list[str] | None = None) -> None:
     if not debug:
         warnings.formatwarning = lambda message, *_, **__: f"mmvae: warning: {message}\n"
     _say_above_bars()
+    if (here := str(Path.cwd())) not in sys.path:  # a script's own folder stands there instead
+        sys.path.insert(0, here)
     try:
         if args and args[0] in COMMANDS:
             COMMANDS[args[0]](args[1:])
@@ -431,11 +435,17 @@ def _said(error: BaseException) -> str:
     message = reason_of(error)
     if "Expected an instantiatable class" in message:
         message += ": options come after the --config, or the --model or --data, that they change"
+    keys = dict.fromkeys(re.findall(r'[Pp]arser key "([^"]+)"', str(error)))
+    if option := ".".join(key for key in keys if key not in message):
+        message = f"{option}: {message}"
     return message + _suggestion(message) if misspelt else message
 
 
 def _suggestion(message: str) -> str:
     names = {name for cls in MODELS for name in [cls.__name__, *signature(cls).parameters]}
+    for module in (barycenters, callbacks, data_modules, likelihoods, networks):
+        found = vars(module).items()
+        names.update(name for name, x in found if isclass(x) and __package__ in x.__module__)
     names.update(signature(Trainer).parameters, signature(DigitsDataModule).parameters)
     words = [word for word in re.findall(r"\w+", message) if word not in names]
     near = [match for word in words for match in get_close_matches(word, names, 1, cutoff=0.8)]
@@ -443,7 +453,18 @@ def _suggestion(message: str) -> str:
 
 
 def _packaged(args: list[str]) -> list[str]:
-    """Look up each ``--config NAME`` that is no file here among the packaged configurations."""
+    """Look up each ``--config NAME`` that is no file here among the packaged configurations.
+
+    Raises:
+        ValueError: If an option comes before, which the configuration would undo.
+    """
+    places = [p for p, arg in enumerate(args) if arg.partition("=")[0] in CONFIG_OPTIONS]
+    undone = [arg for arg in args[: min(places, default=0)] if arg.startswith(CHANGED)]
+    if undone:
+        raise ValueError(
+            f"got {undone[0].partition('=')[0]} before the configuration, which would undo it, "
+            "expected --config first"
+        )
     result = []
     for position, arg in enumerate(args):
         option, equals, value = arg.partition("=")

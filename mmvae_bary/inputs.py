@@ -34,7 +34,7 @@ def as_batch(inputs: Inputs, like: Tensor) -> Batch:
 
     Raises:
         TypeError: If it is something else, or a modality is no tensor of floating-point numbers.
-        ValueError: If there is no modality, or their sizes differ.
+        ValueError: If there is no modality, their sizes differ, or NaN stands inside a row.
     """
     if isinstance(inputs, Batch):
         return inputs.to(like.device)
@@ -46,7 +46,7 @@ def as_batch(inputs: Inputs, like: Tensor) -> Batch:
         raise ValueError("got no modality, expected at least one")
     tensors = {name: _tensor(name, x).to(like) for name, x in inputs.items()}
     _check_sizes(tensors)
-    there = torch.stack([~x.reshape(len(x), -1).isnan().all(-1) for x in tensors.values()], -1)
+    there = torch.stack([_there(name, x) for name, x in tensors.items()], -1)
     return Batch(tensors, None if there.all() else there)
 
 
@@ -94,6 +94,8 @@ def check_numbers(latent_dim: int, beta: float, warmup_steps: int) -> None:
     """Refuse numbers that no model has."""
     check_at_least(1, latent_dim=latent_dim)
     check_at_least(0, warmup_steps=warmup_steps)
+    if not isinstance(latent_dim, int):
+        raise ValueError(f"got latent_dim={latent_dim}, expected a whole number")
     if not 0 <= beta < math.inf:
         raise ValueError(f"got beta={beta}, expected a finite number that is not negative")
 
@@ -174,6 +176,18 @@ def without_absent(batch: Batch) -> Batch:
 
     inputs = {name: keep(name, x) for name, x in batch.inputs.items()}
     return Batch(inputs, batch.present, batch.label)
+
+
+def _there(name: str, x: Tensor) -> Tensor:
+    """Which rows are not NaN throughout, ``(B,)``."""
+    unknown = x.reshape(len(x), -1).isnan()
+    there = ~unknown.all(-1)
+    if (broken := unknown.any(-1) & there).any():
+        raise ValueError(
+            f"modality {name!r}: got NaN inside row {int(broken.nonzero()[0])}, expected numbers, "
+            "or a row of NaN where it is missing"
+        )
+    return there
 
 
 def _check_sizes(inputs: Mapping[str, Tensor]) -> int:

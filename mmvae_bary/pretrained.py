@@ -186,6 +186,7 @@ def model_card(model: Pretrained) -> str:
             f"```python\nfrom {_module(model)} import {name}\n\n"
             f"model = {load}\n"
             f"posterior = model.encode({{{json.dumps(parts.rows[0][0])}: x}})\n```",
+            "It takes and gives the model's scale; that of tables is known to their data module.",
             f"Saved with {PACKAGE} {version(PACKAGE)}.",
             "## Citation",
             f"```bibtex\n{CITATION}```\n",

@@ -246,8 +246,8 @@ def _facts(models: Models) -> dict[str, Words]:
     ]
     measure = f"test {first.measure.replace('_', ' ')}"
     versions = [[name, str(number)] for name, number in first.meta["versions"].items()]
-    return {
-        "Classifiers": Words(["modality", measure, "gate"], scores),
+    judges = {"Classifiers": Words(["modality", measure, "gate"], scores)} if scores else {}
+    return judges | {
         "Runs": Words(RUN_HEADER, [_row(label, run) for label in runs for run in runs[label]]),
         "Versions": Words(["package", "version"], versions),
     }

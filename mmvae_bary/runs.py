@@ -282,6 +282,8 @@ def remarks(models: Mapping[str, Sequence[Run]]) -> list[str]:
 
 
 def _classifier_remarks(runs: Sequence[Run]) -> Iterator[str]:
+    if not any(run.classifiers for run in runs):  # nothing was to be judged
+        return
     measure = runs[0].measure.replace("_", " ")
     for name in runs[0].names:
         found = [run.classifiers.get(name) for run in runs]

@@ -164,7 +164,7 @@ class Results:
         if len(self.names) == 2:
             both = [*probe.columns, *coherence.columns]
             columns = [*both, _average("probe+coherence/mean", both), *last]
-            caption = f"{probe.caption} {judged}"
+            caption = f"{probe.caption} {judged} The mean is of both, as in the paper."
             found = [self._table("Latent representation and generation", caption, 3, columns)]
         else:
             columns = [*coherence.columns, _average(coherence.mean, coherence.columns), *last]

@@ -503,3 +503,54 @@ def test_help_is_made_of_whole_sentences() -> None:
     assert "Evaluate a checkpoint on the test set." in written
     assert "never run on your" not in written
     assert max(map(len, written.splitlines())) <= 80
+
+
+def test_the_command_finds_classes_in_the_folder_it_is_started_in() -> None:
+    """The installed one, which Python would let look beside itself."""
+    Path("twice.py").write_text(
+        "from torch import nn\n"
+        "from mmvae_bary.networks import MLPEncoder\n"
+        "class TwiceEncoder(nn.Sequential):\n"
+        "    def __init__(self) -> None:\n"
+        "        super().__init__(MLPEncoder((1, 16, 16), 20))\n",
+        encoding="utf-8",
+    )
+    script = Path(sys.executable).with_name("mmvae")
+    encoder = "--model.init_args.modalities.image.encoder"
+    done = subprocess.run(
+        [
+            script,
+            "fit",
+            "--config",
+            "digits.yaml",
+            encoder,
+            "twice.TwiceEncoder",
+            "--print_config",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "class_path: twice.TwiceEncoder" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (
+            ["--trainer.max_steps", "5", "--config", "digits.yaml"],
+            "got --trainer.max_steps before",
+        ),
+        (["--config", "digits.yaml", "--model.init_args.beta", "x"], "model.beta: "),
+        (
+            ["--config", "digits.yaml", "--model.init_args.barycenter", "JefreysBarycenter"],
+            "did you mean 'JeffreysBarycenter'?",
+        ),
+    ],
+)
+def test_a_mistake_names_the_option_and_what_was_perhaps_meant(args: list[str], said: str) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["fit", *args])
+    assert said in str(stopped.value)

@@ -147,13 +147,16 @@ def _print_table(
     judged = "coherence/mean" in figures
     references = _references(names, measure, figures, meta) if judged else []
     words = summary_words(names, [*rows, *references])
-    table = Table(title=summary_title(meta), caption_justify="left")
+    console = get_console()  # the one that shows Lightning's bars, which stay below
+    console.print(summary_title(meta), style="italic", highlight=False)
+    table = Table()
     for position, column in enumerate(words.header):
         table.add_column(column, justify="right" if position else "left")
     for number, cells in enumerate(words.rows, 2):
         table.add_row(*cells, end_section=number == len(rows))
-    table.caption = "; ".join([*_legend(measure, figures), *meta["notes"]])
-    get_console().print(table)  # the one that shows Lightning's bars, which stay below
+    console.print(table)
+    legend = "; ".join([*_legend(measure, figures), *meta["notes"]])
+    console.print(legend, style="dim", highlight=False)
 
 
 def _references(
@@ -172,9 +175,8 @@ def _legend(measure: str, figures: dict[str, float]) -> list[str]:
     words = measure.replace("_", " ")
     said = {
         f"probe/{measure}/mean": f"probe: {words} of a linear probe",
-        "coherence/mean": "→: coherence of what is generated, its classifier's "
-        f"{words}, mean {shown(figures.get('coherence/mean'))}; means are over what was not given "
-        "the target",
+        "coherence/mean": f"→: coherence, its classifier's {words} on what is generated, in the "
+        f"mean over directions {shown(figures.get('coherence/mean'))}",
         "log_likelihood/mean": "log p(X): log-likelihood of all modalities, z drawn given some, "
         "in nats",
         "coherence/joint": "classifiers agree on what the prior gives: "

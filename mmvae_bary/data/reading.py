@@ -169,7 +169,8 @@ def _not_numbers(table: Table) -> str:
     for (row, place), value in np.ndenumerate(values):
         if not _is_number(value):
             column = table.columns[place] if len(table.columns) else place
-            hint = f" (index={column!r} aligns rows by it)" if len(table.columns) else ""
+            named = len(table.columns) and table.names is None
+            hint = f" (index={column!r} aligns rows by it)" if named else ""
             return f"{str(value)!r} in column {column!r}, row {row}{hint}"
     return ""
 

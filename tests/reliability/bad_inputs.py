@@ -243,6 +243,11 @@ CASES = [
     ),
     Mistake(
         "batch",
+        "NaN inside a row",
+        lambda: MWBVAE({"a": width(2)}, 2).impute({"a": np.array([[1.0, np.nan, 1.0, 1.0]])}),
+    ),
+    Mistake(
+        "batch",
         "words",
         lambda: MWBVAE({"a": width(2)}, 2).embed({"a": [["x"] * 4] * 2}),
     ),
@@ -260,6 +265,11 @@ CASES = [
     Mistake("constructor", "no modalities", lambda: MWBVAE({}, 2)),
     Mistake("constructor", "a modality called `a+b`", lambda: MWBVAE({"a+b": width(2)}, 2)),
     Mistake("constructor", "a modality called `items`", lambda: MWBVAE({"items": width(2)}, 2)),
+    Mistake(
+        "constructor",
+        "half a latent",
+        lambda: MWBVAE({"a": width(2)}, 2.5),  # type: ignore[arg-type]
+    ),
     Mistake("constructor", "no latents", lambda: MWBVAE({"a": width(2)}, 0)),
     Mistake("constructor", "a negative beta", lambda: MWBVAE({"a": width(2)}, 2, beta=-1)),
     Mistake("constructor", "beta NaN", lambda: MWBVAE({"a": width(2)}, 2, beta=float("nan"))),
