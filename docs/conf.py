@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from sphinx_gallery.scrapers import figure_rst
 
 from mmvae_bary import __version__
 
@@ -19,9 +24,11 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
+    "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build"]
 nitpicky = True
+suppress_warnings = ["config.cache"]  # the gallery's settings hold functions
 nitpick_ignore_regex = [  # what other libraries document, and short names of types
     ("py:class", r"(abc|lightning|torch|torchmetrics)\..*|Distribution|Gaussian|Tensor"),
 ]
@@ -42,6 +49,45 @@ UNLISTED = {"_ScaledLikelihood", "Convolutional"}
 html_theme = "furo"
 html_title = "mmvae_bary"
 html_show_copyright = False
+
+
+DATA = os.environ.get("MMVAE_DATA", "")
+EXAMPLES = {  # what each is called with
+    "barycenters": [],
+    "digits": [],
+    "breast_cancer": ["breast_tcga/breast_tcga.npz"],
+    "cite_seq": ["citeseq/citeseq_eccite_pbmc500.npz"],
+    "spoken_digits": ["fsdd", "mnist"],
+}
+
+
+def paths_of(gallery: dict[str, Any], script: dict[str, Any]) -> list[str]:
+    """The arguments of an example: where its data are."""
+    return [str(Path(DATA, path)) for path in EXAMPLES[Path(script["src_file"]).stem]]
+
+
+def take_pictures(block: Any, script: dict[str, Any], gallery: dict[str, Any]) -> str:
+    """Show the pictures that an example has written, and leave none beside it."""
+    drawn = sorted(Path(script["src_file"]).parent.glob("*.png"))
+    moved = [
+        shutil.move(path, to)
+        for path, to in zip(drawn, script["image_path_iterator"], strict=False)
+    ]
+    rst: str = figure_rst(moved, gallery["src_dir"])
+    return rst
+
+
+run = "|".join(name for name, paths in EXAMPLES.items() if DATA or not paths)
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": rf"/({run})\.py",
+    "image_scrapers": (take_pictures,),
+    "reset_argv": paths_of,
+    "download_all_examples": False,
+    "write_computation_times": False,
+    "show_signature": False,
+}
 
 
 def show_public_bases(app: Sphinx, name: str, obj: type, options: Any, bases: list[type]) -> None:

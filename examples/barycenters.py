@@ -1,4 +1,7 @@
-"""Draw what each barycenter makes of two experts, in one dimension (Figure 2) and in two.
+"""Barycenters of two Gaussians
+============================
+
+Draw what each barycenter makes of two experts, in one dimension (Figure 2) and in two.
 
 Takes a few seconds and writes ``barycenters_1d.png`` and ``barycenters_2d.png``.
 """

@@ -1,4 +1,7 @@
-"""Breast cancer (TCGA): subtypes from whatever was measured, and proteins that were not.
+"""Breast cancer
+=============
+
+Breast cancer (TCGA): subtypes from whatever was measured, and proteins that were not.
 
 150 patients have mRNA, miRNA and protein; 70 more lack protein. MWB-VAE trains on the 150, five
 times, each time with the protein of another fifth hidden. It then tells the subtype of the 70 from

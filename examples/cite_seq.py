@@ -1,4 +1,7 @@
-"""CITE-seq: surface proteins of single cells from their RNA, both as counts.
+"""Single cells
+============
+
+CITE-seq: surface proteins of single cells from their RNA, both as counts.
 
 500 blood cells with 19,521 genes, of which the thousand that vary most are taken, and 49 proteins.
 MWB-VAE trains on all cells, three times, each time with the proteins of another third hidden, and

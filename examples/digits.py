@@ -1,4 +1,7 @@
-"""Train MWB-VAE on the digits from Python, then generate pictures from words.
+"""Digits from words
+=================
+
+Train MWB-VAE on the digits from Python, then generate pictures from words.
 
 Takes about 20 seconds and writes ``text_to_image.png``.
 """

@@ -1,4 +1,7 @@
-"""Spoken and written digits: a convolutional modality of your own, and what can be told from it.
+"""Spoken digits
+=============
+
+Spoken and written digits: a convolutional modality of your own, and what can be told from it.
 
 3,000 recordings of six speakers (FSDD), as spectrograms, each beside a written digit (MNIST) of
 its class. The modality is ``SpokenEncoder`` and ``SpokenDecoder``, two dozen lines of modules.
