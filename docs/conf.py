@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ html_title = "mmvae_bary"
 html_show_copyright = False
 
 
-DATA = os.environ.get("MMVAE_DATA", "")
+DATA = os.environ.get("MMVAE_DATA", "")  # a folder of real data
 EXAMPLES = {  # what each is called with
     "barycenters": [],
     "digits": [],
@@ -77,6 +78,7 @@ def take_pictures(block: Any, script: dict[str, Any], gallery: dict[str, Any]) -
     return rst
 
 
+warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")  # of Lightning, in outputs
 run = "|".join(name for name, paths in EXAMPLES.items() if DATA or not paths)
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
@@ -87,6 +89,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "write_computation_times": False,
     "show_signature": False,
+    "remove_config_comments": True,
 }
 
 

@@ -23,6 +23,8 @@ The file holds the tables ``train_mrna`` and ``test_mrna`` (200 columns), ``trai
 ``test_subtype``; docs/examples.md makes it from the R package.
 """
 
+# sphinx_gallery_thumbnail_path = 'images/breast_cancer.png'
+
 from __future__ import annotations
 
 import argparse

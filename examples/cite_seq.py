@@ -19,6 +19,8 @@ the counts of genes as the parts of a CSR matrix, ``rna_data``, ``rna_indices``,
 ``adt_features``; docs/examples.md makes one from AnnData.
 """
 
+# sphinx_gallery_thumbnail_path = 'images/cite_seq.png'
+
 from __future__ import annotations
 
 import argparse

@@ -36,6 +36,8 @@ def main(max_epochs: int = 10) -> None:
         callbacks=[LinearProbeCallback()],
         logger=False,
         enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
     )
     trainer.fit(model, datamodule=data)
     trainer.test(model, datamodule=data)

@@ -20,6 +20,8 @@ The first is a folder with FSDD's repository as a ZIP archive, the second one wi
 to download them into. Draws ``spoken_digits.png``: what is written, from what was said.
 """
 
+# sphinx_gallery_thumbnail_path = 'images/spoken_digits.png'
+
 from __future__ import annotations
 
 import argparse

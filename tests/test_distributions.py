@@ -145,7 +145,7 @@ def test_seeded_draws_leave_the_stream_alone() -> None:
 
 
 def test_seeds_of_the_cpu_leave_other_devices_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    called = []
+    called: list[int] = []
     monkeypatch.setattr(torch.cuda, "manual_seed_all", called.append)
     with seeded(3, torch.device("cpu")):
         torch.rand(1)

@@ -31,6 +31,7 @@ from mmvae_bary import (
 )
 from mmvae_bary.barycenters import ProductOfExperts, SubsetMixture
 from mmvae_bary.callbacks.checkpoints import read_weights
+from mmvae_bary.callbacks.evaluation import judges
 from mmvae_bary.cli import MultimodalCLI, _cli
 from mmvae_bary.data import MultimodalDataModule
 from mmvae_bary.data.base import BatchIndices, BatchLoader
@@ -114,9 +115,9 @@ def retested(folder: Path) -> Iterator[Row]:
     """Mistakes in evaluation, of a finished run."""
     cli = _cli(["--config", str(folder / "config.yaml")], run=False)
     cli.model.load_state_dict(read_weights(folder / "checkpoints" / "last.ckpt"))
-    judges = next(c for c in cli.trainer.callbacks if isinstance(c, CoherenceCallback))
-    kept = judges.classifiers
-    again = {"classifiers": dict(kept.networks.items()), "max_steps": kept.max_steps}
+    kept = judges(cli.trainer)
+    assert kept is not None
+    again: Any = {"classifiers": dict(kept.networks.items()), "max_steps": kept.max_steps}
     right = tested(cli, LinearProbeCallback(), CoherenceCallback(**again))
     wrong = tested(cli, WithReplacement(), JudgesInTraining(**again))
     yield "rows of the probe with replacement", PROBE, wrong[PROBE], right[PROBE]
