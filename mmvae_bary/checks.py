@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from pydoc import ErrorDuringImport, locate
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
@@ -30,6 +30,17 @@ def check_at_least(smallest: int, **numbers: float | None) -> None:
     for name, number in numbers.items():
         if number is not None and not number >= smallest:
             raise ValueError(f"got {name}={number}, expected at least {smallest}")
+
+
+def check_one_of(choices: Any, **settings: object) -> None:
+    """Refuse what is none of the choices, a ``Literal``.
+
+    Raises:
+        ValueError: Naming the setting, what came and what was expected.
+    """
+    for name, setting in settings.items():
+        if setting not in get_args(choices):
+            raise ValueError(f"got {name}={setting!r}, expected one of {get_args(choices)}")
 
 
 def read_checkpoint(source: Any) -> dict[str, Any]:

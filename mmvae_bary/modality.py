@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from mmvae_bary import likelihoods
+from mmvae_bary.checks import check_at_least
 from mmvae_bary.distributions import at_least_float32, diagonal_gaussian
 from mmvae_bary.likelihoods import Likelihood, NegativeBinomial, Normal, Poisson
 from mmvae_bary.markup import sizes
@@ -43,7 +44,7 @@ class Modality(nn.Module):
 
     Raises:
         ValueError: If a side is below one, or a private setting is negative.
-        TypeError: If the likelihood is a class.
+        TypeError: If a network or the likelihood is a class.
     """
 
     def __init__(
@@ -56,19 +57,16 @@ class Modality(nn.Module):
         private_kl_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        if private_dim < 0 or private_kl_weight < 0:
-            raise ValueError(
-                f"got private_dim={private_dim} and private_kl_weight={private_kl_weight}, "
-                "expected neither to be negative"
-            )
+        check_at_least(0, private_dim=private_dim, private_kl_weight=private_kl_weight)
         self.shape = tuple(shape)
         if any(side < 1 for side in self.shape):
             raise ValueError(f"got shape={self.shape}, expected numbers from 1")
-        if isinstance(likelihood, type):
-            raise TypeError(
-                f"got the class {likelihood.__name__} as a likelihood, expected one made from it, "
-                f"as {likelihood.__name__}()"
-            )
+        for part in (encoder, decoder, likelihood):
+            if isinstance(part, type):
+                raise TypeError(
+                    f"got the class {part.__name__}, expected a module made from it, as "
+                    f"{part.__name__}()"
+                )
         self.likelihood = Normal(learnable=True) if likelihood is None else likelihood
         # made by complete() where they are None
         self.encoder: nn.Module = encoder  # type: ignore[assignment]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from inspect import signature
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
@@ -26,6 +26,7 @@ from mmvae_bary.barycenters.subsets import evaluated_members, evaluated_subsets
 from mmvae_bary.batch import Batch
 from mmvae_bary.checks import (
     check_at_least,
+    check_one_of,
     check_precision,
     named_class,
     read_checkpoint,
@@ -143,10 +144,7 @@ class MultimodalVAE(Pretrained):
         scheduler: SchedulerFactory | None = None,
     ) -> None:
         super().__init__()
-        if covariance not in get_args(Covariance):
-            raise ValueError(
-                f"got covariance={covariance!r}, expected one of {get_args(Covariance)}"
-            )
+        check_one_of(Covariance, covariance=covariance)
         check_names(modalities)
         check_numbers(latent_dim=latent_dim, beta=beta, warmup_steps=warmup_steps)
         for name, modality in modalities.items():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch.distributions import MultivariateNormal
 
 from mmvae_bary.barycenters.base import Barycenter, normalized, weighted_matrices, weighted_sum
 from mmvae_bary.barycenters.implicit import FixedPoint
+from mmvae_bary.checks import check_one_of
 from mmvae_bary.distributions import (
     Mixture,
     as_double,
@@ -79,8 +80,7 @@ class ProductOfExperts(Barycenter):
 
     def __init__(self, prior: PriorExpert = "always") -> None:
         super().__init__()
-        if prior not in get_args(PriorExpert):
-            raise ValueError(f"got prior={prior!r}, expected one of {get_args(PriorExpert)}")
+        check_one_of(PriorExpert, prior=prior)
         self.prior = prior
 
     def fuse(self, experts: Gaussian, weights: Tensor) -> Gaussian:

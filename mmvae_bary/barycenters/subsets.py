@@ -6,13 +6,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
 from mmvae_bary.barycenters.base import Barycenter, check_barycenter
 from mmvae_bary.barycenters.kl import mixture
+from mmvae_bary.checks import check_one_of
 from mmvae_bary.distributions import (
     Mixture,
     append_standard,
@@ -229,10 +230,7 @@ class SubsetMixture(Barycenter):
         max_subsets: int | None = None,
     ) -> None:
         super().__init__()
-        if conditional not in get_args(Conditional):
-            raise ValueError(
-                f"got conditional={conditional!r}, expected one of {get_args(Conditional)}"
-            )
+        check_one_of(Conditional, conditional=conditional)
         check_barycenter("inner", inner)
         if inner.returns_mixture:
             raise ValueError(

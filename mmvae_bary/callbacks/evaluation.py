@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -16,7 +16,7 @@ from mmvae_bary.callbacks.base import (
     label_of,
     measure_of,
 )
-from mmvae_bary.checks import check_at_least
+from mmvae_bary.checks import check_at_least, check_one_of
 from mmvae_bary.distributions import Mixture
 from mmvae_bary.estimators import grouped_across_items
 from mmvae_bary.metrics import (
@@ -73,11 +73,7 @@ class LinearProbeCallback(MetricCallback):
         representation: Representation = "component",
     ) -> None:
         super().__init__(seed)
-        if representation not in get_args(Representation):
-            raise ValueError(
-                f"got representation={representation!r}, expected one of "
-                f"{get_args(Representation)}"
-            )
+        check_one_of(Representation, representation=representation)
         self.num_rows = num_rows
         self.representation = representation
 
@@ -265,14 +261,8 @@ class LogLikelihoodCallback(MetricCallback):
         seed: int = 0,
     ) -> None:
         super().__init__(seed)
-        if num_samples < 1 or (num_items is not None and num_items < 1):
-            raise ValueError(
-                f"got num_samples={num_samples} and num_items={num_items}, expected at least 1"
-            )
-        if proposal not in get_args(ProposalDensity):
-            raise ValueError(
-                f"got proposal={proposal!r}, expected one of {get_args(ProposalDensity)}"
-            )
+        check_at_least(1, num_samples=num_samples, num_items=num_items)
+        check_one_of(ProposalDensity, proposal=proposal)
         self.num_samples = num_samples
         self.num_items = num_items
         self.one_component = proposal == "component"

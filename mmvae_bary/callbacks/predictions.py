@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from mmvae_bary.callbacks.base import data_of, run_folder
+from mmvae_bary.checks import check_one_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,10 +42,7 @@ class PredictionCallback(Callback):
     """
 
     def __init__(self, file_format: FileFormat = "npz") -> None:
-        if file_format not in get_args(FileFormat):
-            raise ValueError(
-                f"got file_format={file_format!r}, expected one of {get_args(FileFormat)}"
-            )
+        check_one_of(FileFormat, file_format=file_format)
         self.file_format = file_format
         self.writer: _Npz | _Parquet | None = None
 

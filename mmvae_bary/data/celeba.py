@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import IO, TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
 
+from mmvae_bary.checks import check_one_of
 from mmvae_bary.data.base import SPLITS, StoredTuples, TupleDataset
 from mmvae_bary.data.files import (
     GOOGLE_DRIVE,
@@ -151,10 +152,7 @@ class CelebADataModule(FileDataModule):
         super().__init__(
             batch_size, eval_batch_size, seed, cache, root, limits, missing, drop_incomplete
         )
-        if evaluate_on not in get_args(Evaluated):
-            raise ValueError(
-                f"got evaluate_on={evaluate_on!r}, expected one of {get_args(Evaluated)}"
-            )
+        check_one_of(Evaluated, evaluate_on=evaluate_on)
         self.evaluate_on = evaluate_on
 
     @property
