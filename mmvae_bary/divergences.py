@@ -203,7 +203,7 @@ class _KLToStandard(torch.autograd.Function):
     def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, Tensor]:
         loc, scale, value = ctx.saved_tensors
         each = torch.where(value < largest(value.dtype), gradient[0], 0).unsqueeze(-1)
-        return each * loc, (scale - scale.reciprocal()).mul_(each)
+        return each * loc, scale.reciprocal().neg_().add_(scale).mul_(each)
 
 
 def kl_convexity_bound(q: Posterior, p: Distribution | None = None) -> Tensor:
