@@ -48,6 +48,10 @@ napoleon_use_ivar = True
 UNLISTED = {"_ScaledLikelihood", "Convolutional"}
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+pygments_dark_style = "github-dark"
+viewcode_follow_imported_members = False
 html_title = "mmvae_bary"
 html_show_copyright = False
 
@@ -74,8 +78,7 @@ def take_pictures(block: Any, script: dict[str, Any], gallery: dict[str, Any]) -
         shutil.move(path, to)
         for path, to in zip(drawn, script["image_path_iterator"], strict=False)
     ]
-    rst: str = figure_rst(moved, gallery["src_dir"])
-    return rst
+    return "\n".join(figure_rst([path], gallery["src_dir"]) for path in moved)
 
 
 warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated")  # of Lightning, in outputs
@@ -88,7 +91,9 @@ sphinx_gallery_conf = {
     "reset_argv": paths_of,
     "download_all_examples": False,
     "write_computation_times": False,
+    "show_memory": False,
     "show_signature": False,
+    "min_reported_time": 3600,
     "remove_config_comments": True,
 }
 

@@ -13,14 +13,14 @@ with deviations over the five:
 - subtype: accuracy .954 ± .016 from mRNA, .949 ± .024 with miRNA, .914 ± .023 from miRNA alone;
   logistic regression on mRNA itself reaches .971.
 
-Takes 25 seconds:
+Takes 25 seconds::
 
     python examples/breast_cancer.py FOLDER/breast_tcga.npz
 
 Draws ``breast_cancer.png``. Data: Cancer Genome Atlas Network, Nature 2012, as in mixOmics.
 The file holds the tables ``train_mrna`` and ``test_mrna`` (200 columns), ``train_mirna`` and
 ``test_mirna`` (184), ``train_protein`` (142), and the classes ``train_subtype`` and
-``test_subtype``; docs/examples.md makes it from the R package.
+``test_subtype``; the page of examples makes it from the R package.
 """
 
 # sphinx_gallery_thumbnail_path = 'images/breast_cancer.png'

@@ -9,14 +9,14 @@ imputes those, beside ridge regression on logarithms and the mean, with deviatio
 correlation over cells, a mean over proteins, .394 ± .047 against ridge regression's .492 ± .044;
 error of logarithms .98 ± .11 against .79 ± .04, and 1.03 ± .06 of the mean. With so few cells a
 linear map is hard to beat; what the model has besides is a latent for every cell, with its
-uncertainty, and RNA from proteins as well. Takes 45 seconds:
+uncertainty, and RNA from proteins as well. Takes 45 seconds::
 
     python examples/cite_seq.py FOLDER/pbmc500.npz
 
 Draws ``cite_seq.png``. Data: Mimitou et al., Nature Methods 2019 (GEO GSE126310). The file holds
 the counts of genes as the parts of a CSR matrix, ``rna_data``, ``rna_indices``, ``rna_indptr`` and
 ``rna_shape``, those of proteins as ``adt``, an array of cells by proteins, and their names as
-``adt_features``; docs/examples.md makes one from AnnData.
+``adt_features``; the page of examples makes one from AnnData.
 """
 
 # sphinx_gallery_thumbnail_path = 'images/cite_seq.png'
@@ -122,7 +122,7 @@ def draw(found: dict[str, list[Floats]], names: list[str]) -> None:
     axes.scatter(theirs, ours, color="#0072B2", s=16)
     axes.axline((0, 0), slope=1, color="gray", linewidth=1)
     for place in np.argsort(ours)[-8:]:
-        axes.annotate(names[place].split("-")[0], (theirs[place], ours[place]), fontsize=7)
+        axes.annotate(names[place].rsplit("-", 1)[0], (theirs[place], ours[place]), fontsize=7)
     axes.set(xlabel="ridge regression", ylabel="MWB-VAE", title="correlation, a dot a protein")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig("cite_seq.png", dpi=120)

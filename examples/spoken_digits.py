@@ -12,7 +12,7 @@ On FSDD's own test recordings, with standard errors over the 300:
 - a linear probe tells the digit from the latent of what was said, what was written, and both, in
   .917 ± .016, .893 ± .018 and .973 ± .009.
 
-Takes 50 seconds:
+Takes 50 seconds::
 
     python examples/spoken_digits.py FOLDER_OF_RECORDINGS FOLDER_OF_MNIST
 

@@ -59,9 +59,11 @@ def html_table(words: Words, caption: str = "", **attributes: str) -> Html:
     return element("table", *above, element("tbody", *rows), **attributes)
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The table in Markdown, of cells that are escaped already."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+def markdown_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], rule: str = "---:"
+) -> str:
+    """The table in Markdown, of cells that are escaped already, numbers unless told otherwise."""
+    lines = [header, ["---", *[rule] * (len(header) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -69,7 +71,7 @@ def markdown_words(words: Words) -> str:
     """The table in Markdown, its cells escaped."""
     lines = [words.header, *words.rows]
     header, *rows = ([markdown_text(cell) for cell in line] for line in lines)
-    return markdown_table(header, rows)
+    return markdown_table(header, rows, rule="---")
 
 
 def markdown_text(text: str) -> str:

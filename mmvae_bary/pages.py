@@ -237,7 +237,7 @@ def markdown(
             [markdown_text(model), *(_md_cell(cell, table.digits) for cell in cells)]
             for model, cells in table.rows.items()
         ]
-        header = ["", *(markdown_text(f"{x.label} {x.group}".strip()) for x in table.columns)]
+        header = ["", *(markdown_text(column.heading) for column in table.columns)]
         blocks += [
             f"## {markdown_text(table.title)}",
             markdown_table(header, rows),

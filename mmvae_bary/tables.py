@@ -49,6 +49,13 @@ class Column:
     lower_is_better: bool = False
 
     @property
+    def heading(self) -> str:
+        """The heading where there is none above."""
+        if self.group.startswith("→"):
+            return f"{self.label} {self.group}"
+        return f"{self.group} {self.label}".strip()
+
+    @property
     def published_key(self) -> str:
         """The key of what was published, which may be by either estimator."""
         return self.key.replace("log_likelihood_grouped/", "log_likelihood/")
@@ -196,8 +203,8 @@ class Results:
         columns = [
             column
             for end, group in (
-                ("/standard_error", "standard error"),
-                ("/effective_sample_size", "effective sample size"),
+                ("/standard_error", "standard error given"),
+                ("/effective_sample_size", "effective sample size given"),
             )
             for column in _given(self.names, "log_likelihood/", group, end)
         ]
@@ -214,7 +221,11 @@ class Results:
         everything = "+".join(self.names)
         columns = [
             Column(
-                key := f"{measure}/{given}->{name}", label, (key,), f"{heading} of {name}", lower
+                key := f"{measure}/{given}->{name}",
+                label,
+                (key,),
+                f"{heading} of {name} given",
+                lower,
             )
             for measure, heading, lower in RECONSTRUCTION
             for name in self.names
@@ -247,7 +258,9 @@ class Results:
                 f"{measure.capitalize()} of a linear probe on the latent, given a subset.",
                 3,
                 f"probe/{self.measure}/mean",
-                _given(self.names, f"probe/{self.measure}/", "latent" * (len(self.names) == 2)),
+                _given(
+                    self.names, f"probe/{self.measure}/", "latent given" * (len(self.names) == 2)
+                ),
             ),
             Kind(
                 "Coherence",
