@@ -8,8 +8,6 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sphinx_gallery.scrapers import figure_rst
-
 from mmvae_bary import __version__
 
 if TYPE_CHECKING:
@@ -73,6 +71,8 @@ def paths_of(gallery: dict[str, Any], script: dict[str, Any]) -> list[str]:
 
 def take_pictures(block: Any, script: dict[str, Any], gallery: dict[str, Any]) -> str:
     """Show the pictures that an example has written, and leave none beside it."""
+    from sphinx_gallery.scrapers import figure_rst  # doctest imports this file without it
+
     drawn = sorted(Path(script["src_file"]).parent.glob("*.png"))
     moved = [
         shutil.move(path, to)
