@@ -127,7 +127,7 @@ def named_class(path: Any, base: type[T]) -> type[T]:
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Warn where half precision is asked of a processor that has no instructions for it.
+    """Refuse half precision alone, and warn of bfloat16 on a processor that is slow in it.
 
     Where torch cannot say what the processor has, nothing is said.
 

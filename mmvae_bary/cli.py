@@ -119,7 +119,9 @@ class MultimodalCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse the arguments, packaged configurations looked up."""
         assert args is None or isinstance(args, list)
-        given = _packaged(sys.argv[1:] if args is None else args)
+        given = sys.argv[1:] if args is None else args
+        _refuse_undone(given)
+        given = _packaged(given)
         self.config = parser.parse_args(given)
         self._refuse_functions()  # before the data are made, to say what they hold
         if said := self._modalities():
@@ -452,12 +454,8 @@ def _suggestion(message: str) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _packaged(args: list[str]) -> list[str]:
-    """Look up each ``--config NAME`` that is no file here among the packaged configurations.
-
-    Raises:
-        ValueError: If an option comes before, which the configuration would undo.
-    """
+def _refuse_undone(args: list[str]) -> None:
+    """Refuse options before the first configuration, which would undo them."""
     places = [p for p, arg in enumerate(args) if arg.partition("=")[0] in CONFIG_OPTIONS]
     undone = [arg for arg in args[: min(places, default=0)] if arg.startswith(CHANGED)]
     if undone:
@@ -465,6 +463,10 @@ def _packaged(args: list[str]) -> list[str]:
             f"got {undone[0].partition('=')[0]} before the configuration, which would undo it, "
             "expected --config first"
         )
+
+
+def _packaged(args: list[str]) -> list[str]:
+    """Look up each ``--config NAME`` that is no file here among the packaged configurations."""
     result = []
     for position, arg in enumerate(args):
         option, equals, value = arg.partition("=")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -30,7 +31,7 @@ def as_batch(inputs: Inputs, like: Tensor) -> Batch:
     Args:
         inputs: A batch, or modality name to a tensor or array ``(B, *shape)`` in the model's
             scale, in which a row that is NaN throughout is missing.
-        like: A parameter, whose device and floating-point type the batch gets.
+        like: A parameter, whose device the batch gets, and what was a dictionary its type.
 
     Raises:
         TypeError: If it is something else, or a modality is no tensor of floating-point numbers.
@@ -139,7 +140,7 @@ def check_inputs(inputs: Mapping[str, Tensor], modalities: Mapping[str, Modality
         raise ValueError(f"got no modality, expected at least one of {list(modalities)}")
     for name, x in inputs.items():
         shape = modalities[name].shape
-        _tensor(name, x)
+        _check_floating(name, x)
         if tuple(x.shape[1:]) != shape:
             expected = ", ".join(map(str, ("B", *shape)))
             raise ValueError(
@@ -198,13 +199,16 @@ def _check_sizes(inputs: Mapping[str, Tensor]) -> int:
 
 
 def _tensor(name: str, x: Any) -> Tensor:
-    try:
-        tensor = torch.as_tensor(x)
-    except (TypeError, ValueError, RuntimeError):
-        tensor = None
-    if tensor is None or not tensor.is_floating_point():
-        kind = type(x).__name__ if tensor is None else tensor.dtype
+    with suppress(TypeError, ValueError, RuntimeError):  # told of below
+        x = torch.as_tensor(x)
+    _check_floating(name, x)
+    tensor: Tensor = x
+    return tensor
+
+
+def _check_floating(name: str, x: Any) -> None:
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise TypeError(
             f"modality {name!r}: got {kind}, expected a tensor of floating-point numbers"
         )
-    return tensor

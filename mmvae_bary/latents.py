@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmvae_bary.barycenters import interpolate
 from mmvae_bary.distributions import Mixture
+from mmvae_bary.modality import evaluating
 from mmvae_bary.plotting import drawable, sample_grid
 
 if TYPE_CHECKING:
@@ -99,6 +100,6 @@ def _drawn(
         raise ValueError(
             f"got modalities of shapes {shapes}, expected a picture, or a text with its alphabet"
         )
-    decoded = model.decode(z, private)
-    rows = [(name, decoded[name].mean) for name in drawn]
+    with evaluating(model):
+        rows = [(name, model.decode_modality(name, z, private[name]).mean) for name in drawn]
     return sample_grid(rows, alphabets, title)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import pickle
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -346,6 +347,8 @@ def test_what_fuses_otherwise_says_so() -> None:
     ]
     assert len(set(said)) == len(said)
     assert said[0] == "SubsetMixture(WassersteinBarycenter())"
+    # no address, which each run has anew
+    assert NumericalBarycenter(partial(wasserstein)).summary == "NumericalBarycenter(partial)"
     assert said[-1] == (
         "WeightedBarycenter(WassersteinBarycenter(), weighting=PrecisionWeights(temper=2))"
     )

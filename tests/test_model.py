@@ -481,7 +481,7 @@ def test_a_checkpoint_keeps_the_numbers_of_a_model_made_in_python() -> None:
     assert (again.beta, again.warmup_steps, again.latent_dim) == (7.0, 3, LATENT_DIM)
     assert again.reconstruction_weights == weights
     with pytest.warns(UserWarning, match=r"got the barycenter Wasser.* trained with SubsetMix"):
-        WBVAE.load_from_checkpoint("a.ckpt", modalities=tiny_modalities(), weights_only=False)
+        WBVAE.load_from_checkpoint("a.ckpt", modalities=tiny_modalities())
 
 
 def test_float64_trains_and_half_alone_is_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from mmvae_bary.barycenters.base import Barycenter, normalized
 from mmvae_bary.barycenters.implicit import check_limits
@@ -61,7 +62,9 @@ class NumericalBarycenter(Barycenter):
         self.max_iterations = max_iterations
 
     def extra_repr(self) -> str:
-        return getattr(self.divergence, "__name__", repr(self.divergence))
+        if isinstance(self.divergence, nn.Module):  # which is told of as a part
+            return ""
+        return getattr(self.divergence, "__name__", type(self.divergence).__name__)
 
     def objective(self, experts: Gaussian, weights: Tensor, q: Gaussian) -> Tensor:
         """What is minimised, up to an increasing function.

@@ -148,7 +148,7 @@ def _print_table(
     references = _references(names, measure, figures, meta) if judged else []
     words = summary_words(names, [*rows, *references])
     console = get_console()  # the one that shows Lightning's bars, which stay below
-    console.print(summary_title(meta), style="italic", highlight=False)
+    console.print(summary_title(meta), style="italic", markup=False, highlight=False)
     table = Table()
     for position, column in enumerate(words.header):
         table.add_column(column, justify="right" if position else "left")
@@ -156,7 +156,7 @@ def _print_table(
         table.add_row(*cells, end_section=number == len(rows))
     console.print(table)
     legend = "; ".join([*_legend(measure, figures), *meta["notes"]])
-    console.print(legend, style="dim", highlight=False)
+    console.print(legend, style="dim", markup=False, highlight=False)
 
 
 def _references(
