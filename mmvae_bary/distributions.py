@@ -339,10 +339,15 @@ class Mixture(Distribution):
     has_rsample = True
 
     def __init__(self, components: Gaussian, weights: Tensor) -> None:
-        self.components = components
+        self._components = components
         self.weights = weights.expand(components.batch_shape)
         shape = components.batch_shape[:-1]
         super().__init__(shape, components.event_shape, validate_args=False)
+
+    @property
+    def components(self) -> Gaussian:
+        """The components, of batch shape ``(..., K)``."""
+        return self._components
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Mixture:
         """The same mixture with its batch dimensions expanded, without a copy."""
@@ -366,7 +371,11 @@ class Mixture(Distribution):
         cumulated = self.weights.detach().cumsum(-1)
         # kept below one, lest rounding choose a component past the last of positive weight
         level = position.reshape(*shape, 1).clamp(max=1 - 1e-6) * cumulated[..., -1:]
-        return take(self.components, (level >= cumulated[..., :-1]).sum(-1))
+        return self.take((level >= cumulated[..., :-1]).sum(-1))
+
+    def take(self, index: Tensor) -> Gaussian:
+        """One component for every draw, by numbers of shape ``(*sample_shape, *batch_shape)``."""
+        return take(self.components, index)
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw samples of shape ``(*sample_shape, *batch_shape, D)``.
@@ -397,6 +406,14 @@ class Mixture(Distribution):
         components = map_parameters(Tensor.detach, self.components)
         density = Mixture(components, self.weights).log_prob(value.detach())
         return (density - density.detach()).exp()
+
+    def average(self, function: Callable[[Gaussian], Tensor]) -> Tensor:
+        """The weighted mean over the components of a function of each, of shape ``(...)``.
+
+        Args:
+            function: From Gaussians to a tensor of their batch shape.
+        """
+        return torch.where(self.weights > 0, self.weights * function(self.components), 0.0).sum(-1)
 
     @property
     def mean(self) -> Tensor:

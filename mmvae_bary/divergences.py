@@ -203,7 +203,8 @@ class _KLToStandard(torch.autograd.Function):
     def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, Tensor]:
         loc, scale, value = ctx.saved_tensors
         each = torch.where(value < largest(value.dtype), gradient[0], 0).unsqueeze(-1)
-        return each * loc, scale.reciprocal().neg_().add_(scale).mul_(each)
+        one = scale.new_ones(())
+        return each * loc, torch.addcdiv(scale, one, scale, value=-1).mul_(each)
 
 
 def kl_convexity_bound(q: Posterior, p: Distribution | None = None) -> Tensor:
@@ -221,11 +222,11 @@ def kl_convexity_bound(q: Posterior, p: Distribution | None = None) -> Tensor:
     Returns:
         Nats, of shape ``(...)``.
     """
-    components = q.components if isinstance(q, Mixture) else q
-    divergence = kl_to_standard(components) if p is None else kl(components, p)
     if not isinstance(q, Mixture):
-        return divergence
-    return torch.where(q.weights > 0, q.weights * divergence, 0.0).sum(-1)
+        return kl_to_standard(q) if p is None else kl(q, p)
+    if p is None:
+        return q.average(kl_to_standard)
+    return Mixture(q.components, q.weights).average(lambda components: kl(components, p))
 
 
 @_in_double

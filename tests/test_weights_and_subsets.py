@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from torch.distributions import Independent
 from mmvae_bary import (
     Batch,
     GeometricBarycenter,
+    JeffreysBarycenter,
     Mixture,
     MixtureOfExperts,
     Modality,
@@ -27,13 +30,26 @@ from mmvae_bary.barycenters import (
     LearnedWeights,
     PrecisionWeights,
     SizeWeights,
+    lazy,
 )
+from mmvae_bary.barycenters.lazy import LazyMixture
 from mmvae_bary.barycenters.subsets import draw_subsets, membership
-from mmvae_bary.distributions import diagonal_gaussian, diagonal_parameters, select
+from mmvae_bary.distributions import (
+    diagonal_gaussian,
+    diagonal_parameters,
+    full_gaussian,
+    map_parameters,
+    parameters,
+    select,
+)
 from mmvae_bary.divergences import kl_convexity_bound, wasserstein
 from mmvae_bary.likelihoods import Normal
 from mmvae_bary.networks import MLPDecoder, MLPEncoder
 from tests.conftest import random_experts, tiny_batch, tiny_inputs, tiny_model
+
+if TYPE_CHECKING:
+    from mmvae_bary import Barycenter
+    from mmvae_bary.distributions import Gaussian
 
 M = 3
 
@@ -303,3 +319,75 @@ def test_twenty_modalities_train() -> None:
         losses.append(loss.item())
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
     assert all((value != before[key]).any() for key, value in model.named_parameters())
+
+
+def drawn_and_kl(
+    barycenter: SubsetMixture,
+    experts: Gaussian,
+    weights: Tensor | None = None,
+    autocast: bool = False,
+) -> list[Tensor]:
+    """A draw, the bound of the KL, and their gradients by means, scales and own parameters."""
+    torch.manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        posterior = barycenter(experts, weights)
+        z, kl = posterior.rsample(), kl_convexity_bound(posterior)
+    rows = torch.arange(1.0, 1 + kl.numel()).reshape(kl.shape)  # each with a slope of its own
+    of = [*parameters(experts), *barycenter.parameters()]
+    return [z, kl, *torch.autograd.grad(z.square().sum() + (rows * kl).sum(), of)]
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["diagonal", "full"])
+@pytest.mark.parametrize("missing", [False, True], ids=["whole", "missing"])
+@pytest.mark.parametrize(
+    ("inner", "options"),
+    [
+        (ProductOfExperts("full_set"), {}),
+        (WassersteinBarycenter(), {}),
+        (JeffreysBarycenter(), {}),
+        (WassersteinBarycenter(), {"subset_weights": LearnedSubsetWeights(M)}),
+        (ProductOfExperts("always"), {"max_subsets": 4}),
+    ],
+    ids=["product", "Wasserstein", "Jeffreys", "weighed", "drawn"],
+)
+def test_components_fused_when_needed_are_those_fused_at_once(
+    inner: Barycenter, options: dict[str, Any], missing: bool, full: bool, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(lazy, "FUSED_ELEMENTS", 70)  # a few rows at a time
+    loc = torch.randn(7, M, 3, requires_grad=True)
+    scale = torch.rand(7, M, 3).add(0.5)
+    scale = (scale.diag_embed() if full else scale).requires_grad_()
+    experts = full_gaussian(loc, scale) if full else diagonal_gaussian(loc, scale)
+    weights = torch.ones(7, M)
+    weights[3, 0] = weights[4, 1:] = 0
+    mixture = SubsetMixture(inner, **options)
+    found = drawn_and_kl(mixture, experts, weights if missing else None)
+    assert isinstance(mixture(experts, weights), LazyMixture)
+    monkeypatch.setattr(type(inner), "by_rows", False)
+    expected = drawn_and_kl(mixture, experts, weights if missing else None)
+    torch.testing.assert_close(found, expected)
+
+
+def test_components_first_seen_without_gradients_have_them_later() -> None:
+    loc = torch.zeros(5, M, 3, requires_grad=True)
+    posterior = SubsetMixture(WassersteinBarycenter())(diagonal_gaussian(loc, torch.ones(5, M, 3)))
+    with torch.no_grad():
+        assert posterior.mean.shape == (5, 3)
+    assert torch.autograd.grad(posterior.mean.sum(), loc)[0].abs().sum() > 0
+
+
+def test_components_are_fused_in_float32_under_autocast() -> None:
+    experts = map_parameters(Tensor.requires_grad_, random_experts(5, M))
+    mixture = SubsetMixture(ProductOfExperts())
+    torch.testing.assert_close(
+        drawn_and_kl(mixture, experts, autocast=True), drawn_and_kl(mixture, experts)
+    )
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf])
+def test_a_broken_expert_breaks_its_row_alone(broken: float) -> None:
+    loc = torch.zeros(5, M, 3)
+    loc[2, 1, 0] = broken
+    posterior = SubsetMixture(WassersteinBarycenter())(diagonal_gaussian(loc, torch.ones(5, M, 3)))
+    found = kl_convexity_bound(posterior).isfinite()
+    assert found.tolist() == [True, True, False, True, True]

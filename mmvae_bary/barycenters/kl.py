@@ -44,6 +44,7 @@ class GeometricBarycenter(Barycenter):
     """
 
     divergence = staticmethod(reverse_kl)
+    by_rows = True
 
     def fuse(self, experts: Gaussian, weights: Tensor) -> Gaussian:
         return geometric_mean(experts, normalized(weights))
@@ -77,6 +78,7 @@ class ProductOfExperts(Barycenter):
     """
 
     divergence = staticmethod(reverse_kl)
+    by_rows = True
 
     def __init__(self, prior: PriorExpert = "always") -> None:
         super().__init__()
@@ -129,6 +131,7 @@ class MomentMatchingBarycenter(Barycenter):
     """
 
     divergence = staticmethod(kl)
+    by_rows = True
 
     def fuse(self, experts: Gaussian, weights: Tensor) -> Gaussian:
         return moment_match(experts, normalized(weights))
@@ -160,6 +163,7 @@ class JeffreysBarycenter(Barycenter):
     """
 
     divergence = staticmethod(jeffreys)
+    by_rows = True
 
     def __init__(self, tolerance: float = 1e-9, max_iterations: int = 100) -> None:
         super().__init__()
@@ -291,9 +295,11 @@ class _FromNatural(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         mean, scale = ctx.saved_tensors
         by_mean, by_scale = gradients
-        by_precision = (by_mean * mean).addcmul_(by_scale, scale, value=0.5)
+        zero = mean.new_zeros(())
+        by_precision = torch.addcmul(zero, by_mean, mean, value=-1)
+        by_precision.addcmul_(by_scale, scale, value=-0.5)
         by_shift = (by_mean * scale).mul_(scale)
-        return by_shift, by_precision.mul_(scale).mul_(scale).neg_()
+        return by_shift, by_precision.mul_(scale).mul_(scale)
 
 
 def _full_product(

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from mmvae_bary.barycenters.base import Barycenter, check_barycenter
+from mmvae_bary.barycenters.base import Barycenter, check_barycenter, normalized
 from mmvae_bary.barycenters.kl import mixture
+from mmvae_bary.barycenters.lazy import LazyMixture
 from mmvae_bary.checks import check_one_of
 from mmvae_bary.distributions import (
     Mixture,
@@ -259,6 +260,8 @@ class SubsetMixture(Barycenter):
             weights = weights.expand(shape)
         members, available = self._subsets(weights)
         inside = torch.where(members > 0, weights.unsqueeze(-2), 0)  # no gradient where outside
+        if self.inner.by_rows and torch.is_grad_enabled() and not self.prior_weight:
+            return LazyMixture(self.inner, experts, inside, normalized(available))
         components = self.inner.fuse(unsqueeze_batch(experts), inside)
         if isinstance(components, Mixture):
             raise TypeError(f"got {type(self.inner).__name__} as inner, which returned a mixture")

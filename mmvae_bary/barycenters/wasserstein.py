@@ -55,6 +55,7 @@ class WassersteinBarycenter(Barycenter):
     """
 
     divergence = staticmethod(wasserstein)
+    by_rows = True
 
     def __init__(self, tolerance: float = 1e-8, max_iterations: int = 100) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ STEPS = 5
 KINDS = {  # the first that an operation's name holds
     "convolutions": ("conv", "im2col", "col2im"),
     "products of matrices": ("mm", "addmv", "linear"),
-    "Adam": ("foreach", "addcdiv", "lerp"),
+    "Adam": ("foreach", "addcdiv_", "lerp"),
     "copies, casts and layouts": ("copy", "cat", "clone", "fill", "zero", "empty"),
     "fusion's own functions": ("KLToStandard", "FromNatural"),
     "likelihoods, activations and other elementwise": ("",),
