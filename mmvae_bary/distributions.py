@@ -411,14 +411,15 @@ class Mixture(Distribution):
         """The weighted mean over the components of a function of each, of shape ``(...)``.
 
         Args:
-            function: From Gaussians to a tensor of their batch shape.
+            function: From Gaussians to a tensor of their batch shape. It depends on them alone,
+                row by row, for it may be given some rows at a time.
         """
         return torch.where(self.weights > 0, self.weights * function(self.components), 0.0).sum(-1)
 
     @property
     def mean(self) -> Tensor:
         """The mean, of shape ``(*batch_shape, D)``."""
-        return self._average(self.components.mean)
+        return self._mean_of(self.components.mean)
 
     @property
     def variance(self) -> Tensor:
@@ -450,9 +451,9 @@ class Mixture(Distribution):
         """In float64, which holds the squares of all that float32 does."""
         wide = map_parameters(as_double, self.components)
         spread = wide.mean - as_double(self.mean).unsqueeze(-2)
-        return self._average(wide.variance + spread.square())
+        return self._mean_of(wide.variance + spread.square())
 
-    def _average(self, values: Tensor) -> Tensor:
+    def _mean_of(self, values: Tensor) -> Tensor:
         weights = self.weights.unsqueeze(-1)
         return torch.where(weights > 0, weights * values, 0.0).sum(-2)
 

@@ -226,6 +226,7 @@ def kl_convexity_bound(q: Posterior, p: Distribution | None = None) -> Tensor:
         return kl_to_standard(q) if p is None else kl(q, p)
     if p is None:
         return q.average(kl_to_standard)
+    # of all components at once, for p may differ by row and have gradients of its own
     return Mixture(q.components, q.weights).average(lambda components: kl(components, p))
 
 

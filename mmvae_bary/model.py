@@ -658,20 +658,13 @@ class MultimodalVAE(Pretrained):
 
     def _log_terms(self, stage: str, terms: ELBO, batch: Batch) -> None:
         evaluated = stage != "train"
-        self.log(f"{stage}/loss", terms.loss, batch_size=len(batch), sync_dist=evaluated)
-        if not evaluated and not self._is_written():
-            return
-        self.log(f"{stage}/kl", terms.kl, batch_size=len(batch), sync_dist=evaluated)
+        values = {f"{stage}/loss": terms.loss, f"{stage}/kl": terms.kl}
+        self.log_dict(values, batch_size=len(batch), sync_dist=evaluated)
         present = presence(batch) if evaluated else None  # a step does not wait for a count
         for name, value in terms.log_likelihood.items():
             size = len(batch) if present is None else int(present[name].sum())
             key = f"{stage}/reconstruction/{name}"
             self.log(key, value, batch_size=size, sync_dist=evaluated)
-
-    def _is_written(self) -> bool:
-        """Whether loggers write this step, as each name that is logged takes time."""
-        every = self.trainer.log_every_n_steps
-        return bool(every) and (self.global_step + 1) % every == 0
 
     # ---- checks and small parts
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Independent
 
 from mmvae_bary import (
@@ -16,6 +16,7 @@ from mmvae_bary import (
     Mixture,
     MixtureOfExperts,
     Modality,
+    MomentMatchingBarycenter,
     MultimodalVAE,
     ProductOfExperts,
     SubsetMixture,
@@ -37,7 +38,6 @@ from mmvae_bary.barycenters.subsets import draw_subsets, membership
 from mmvae_bary.distributions import (
     diagonal_gaussian,
     diagonal_parameters,
-    full_gaussian,
     map_parameters,
     parameters,
     select,
@@ -337,27 +337,22 @@ def drawn_and_kl(
     return [z, kl, *torch.autograd.grad(z.square().sum() + (rows * kl).sum(), of)]
 
 
-@pytest.mark.parametrize("full", [False, True], ids=["diagonal", "full"])
 @pytest.mark.parametrize("missing", [False, True], ids=["whole", "missing"])
 @pytest.mark.parametrize(
     ("inner", "options"),
     [
         (ProductOfExperts("full_set"), {}),
         (WassersteinBarycenter(), {}),
-        (JeffreysBarycenter(), {}),
-        (WassersteinBarycenter(), {"subset_weights": LearnedSubsetWeights(M)}),
+        (MomentMatchingBarycenter(), {"subset_weights": SizeWeights([1, 2, 3])}),
         (ProductOfExperts("always"), {"max_subsets": 4}),
     ],
-    ids=["product", "Wasserstein", "Jeffreys", "weighed", "drawn"],
+    ids=["product", "Wasserstein", "weighed", "drawn"],
 )
 def test_components_fused_when_needed_are_those_fused_at_once(
-    inner: Barycenter, options: dict[str, Any], missing: bool, full: bool, monkeypatch: Any
+    inner: Barycenter, options: dict[str, Any], missing: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lazy, "FUSED_ELEMENTS", 70)  # a few rows at a time
-    loc = torch.randn(7, M, 3, requires_grad=True)
-    scale = torch.rand(7, M, 3).add(0.5)
-    scale = (scale.diag_embed() if full else scale).requires_grad_()
-    experts = full_gaussian(loc, scale) if full else diagonal_gaussian(loc, scale)
+    experts = tracked_experts(7)
     weights = torch.ones(7, M)
     weights[3, 0] = weights[4, 1:] = 0
     mixture = SubsetMixture(inner, **options)
@@ -368,26 +363,89 @@ def test_components_fused_when_needed_are_those_fused_at_once(
     torch.testing.assert_close(found, expected)
 
 
-def test_components_first_seen_without_gradients_have_them_later() -> None:
-    loc = torch.zeros(5, M, 3, requires_grad=True)
-    posterior = SubsetMixture(WassersteinBarycenter())(diagonal_gaussian(loc, torch.ones(5, M, 3)))
-    with torch.no_grad():
+class Tempered(ProductOfExperts):
+    """By rows, as it inherits, but with a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.temper = nn.Parameter(torch.ones(()))
+
+    def fuse(self, experts: Gaussian, weights: Tensor) -> Gaussian:
+        return super().fuse(experts, weights * self.temper)
+
+
+@pytest.mark.parametrize(
+    "mixture",
+    [
+        SubsetMixture(Tempered()),
+        SubsetMixture(WassersteinBarycenter(), subset_weights=LearnedSubsetWeights(M)),
+        SubsetMixture(WassersteinBarycenter(), prior_weight=1),
+        SubsetMixture(JeffreysBarycenter()),
+    ],
+    ids=["parameter", "learned weights", "prior", "iterated"],
+)
+def test_mixtures_that_are_fused_at_once(mixture: SubsetMixture) -> None:
+    experts = tracked_experts(5)
+    assert not isinstance(mixture(experts), LazyMixture)
+    assert all(gradient.isfinite().all() for gradient in drawn_and_kl(mixture, experts))
+    assert not isinstance(
+        SubsetMixture(WassersteinBarycenter())(random_experts(5, M)), LazyMixture
+    )
+
+
+def test_an_empty_batch_has_an_empty_divergence() -> None:
+    z, kl, *gradients = drawn_and_kl(SubsetMixture(WassersteinBarycenter()), tracked_experts(0))
+    assert (z.shape, kl.shape, gradients[0].shape) == ((0, 3), (0,), (0, M, 3))
+
+
+def test_the_divergence_may_be_differentiated_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lazy, "FUSED_ELEMENTS", 70)
+    loc, scale = (x.detach().double() for x in parameters(random_experts(4, M)))
+
+    def divergence(loc: Tensor, scale: Tensor) -> Tensor:
+        mixture = SubsetMixture(ProductOfExperts())(diagonal_gaussian(loc, scale))
+        assert isinstance(mixture, LazyMixture)
+        return kl_convexity_bound(mixture)
+
+    inputs = loc.requires_grad_(), scale.requires_grad_()
+    assert torch.autograd.gradcheck(divergence, inputs)
+    assert torch.autograd.gradgradcheck(divergence, inputs)
+
+
+def test_many_draws_of_few_components_fuse_these() -> None:
+    posterior = SubsetMixture(WassersteinBarycenter())(tracked_experts(5))
+    assert posterior.rsample((50,)).shape == (50, 5, 3)
+    assert posterior.rsample((50,)).requires_grad
+
+
+@pytest.mark.parametrize("looking", [torch.no_grad, torch.inference_mode])
+def test_components_first_seen_without_gradients_have_them_later(looking: Any) -> None:
+    experts = tracked_experts(5)
+    posterior = SubsetMixture(WassersteinBarycenter())(experts)
+    with looking():
         assert posterior.mean.shape == (5, 3)
-    assert torch.autograd.grad(posterior.mean.sum(), loc)[0].abs().sum() > 0
+        assert kl_convexity_bound(posterior).shape == (5,)
+    (gradient,) = torch.autograd.grad(posterior.mean.sum(), parameters(experts)[0])
+    assert (gradient > 0).all()
 
 
 def test_components_are_fused_in_float32_under_autocast() -> None:
-    experts = map_parameters(Tensor.requires_grad_, random_experts(5, M))
+    experts = tracked_experts(5)
     mixture = SubsetMixture(ProductOfExperts())
     torch.testing.assert_close(
         drawn_and_kl(mixture, experts, autocast=True), drawn_and_kl(mixture, experts)
     )
 
 
+def tracked_experts(size: int) -> Gaussian:
+    return map_parameters(Tensor.requires_grad_, random_experts(size, M))
+
+
 @pytest.mark.parametrize("broken", [torch.nan, torch.inf])
 def test_a_broken_expert_breaks_its_row_alone(broken: float) -> None:
     loc = torch.zeros(5, M, 3)
     loc[2, 1, 0] = broken
-    posterior = SubsetMixture(WassersteinBarycenter())(diagonal_gaussian(loc, torch.ones(5, M, 3)))
+    experts = diagonal_gaussian(loc.requires_grad_(), torch.ones(5, M, 3))
+    posterior = SubsetMixture(WassersteinBarycenter())(experts)
     found = kl_convexity_bound(posterior).isfinite()
     assert found.tolist() == [True, True, False, True, True]

@@ -100,7 +100,6 @@ class HellingerBarycenter(Barycenter):
     """
 
     divergence = staticmethod(divergences.hellinger)
-    by_rows = True
 
     def fuse(self, experts: Gaussian, weights: Tensor) -> Gaussian:
         pool = hellinger_pool(experts, weights)

@@ -50,8 +50,9 @@ class Barycenter(nn.Module, ABC):
     divergence: ClassVar[Divergence]
     returns_mixture: ClassVar[bool] = False
     by_rows: ClassVar[bool] = False
-    """Whether :meth:`fuse` depends on its arguments alone, and its rows on theirs, so that a
-    mixture over subsets may fuse a few rows at a time, when it needs them."""
+    """Whether what :meth:`fuse` says of a sample depends on that sample's experts and weights
+    alone, so that a mixture over subsets may fuse a few samples at a time, when it needs them.
+    A barycenter with parameters, as a subclass may have, is fused at once all the same."""
 
     @property
     def summary(self) -> str:

@@ -163,7 +163,6 @@ class JeffreysBarycenter(Barycenter):
     """
 
     divergence = staticmethod(jeffreys)
-    by_rows = True
 
     def __init__(self, tolerance: float = 1e-9, max_iterations: int = 100) -> None:
         super().__init__()

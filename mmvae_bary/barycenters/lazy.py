@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution
 
 from mmvae_bary.distributions import Mixture, parameters, rebuild, unsqueeze_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mmvae_bary.barycenters.base import Barycenter
     from mmvae_bary.distributions import Gaussian
@@ -27,12 +26,14 @@ class LazyMixture(Mixture):
     A training step draws from one component of a row, which is fused alone, and averages a
     divergence over all, which is computed for a few rows at a time, together with its gradient:
     on a CPU the memory of all components costs more than their arithmetic. Whatever else is
-    asked of the mixture fuses them all.
+    asked of the mixture fuses them all, from the experts as they then are; draws and averages do
+    not go through those components, and leave them without gradients of their own.
 
     Args:
         inner: The barycenter of each subset, one that works ``by_rows``.
         experts: Gaussians of batch shape ``(..., M)``.
-        members: What each of K subsets weighs the experts by, of shape ``(..., K, M)``.
+        members: What each of K subsets weighs the experts by, of shape ``(..., K, M)``. They and
+            the weights have no gradients.
         weights: The subsets' weights, of shape ``(..., K)``, sum to one.
     """
 
@@ -49,33 +50,40 @@ class LazyMixture(Mixture):
     @cached_property
     def components(self) -> Gaussian:
         """All components, of batch shape ``(..., K)``."""
-        with torch.enable_grad():  # whoever asks first, others may want gradients
+        with torch.inference_mode(False), torch.enable_grad():  # whoever is the first to ask
             return self._fuse(unsqueeze_batch(self._experts), self._members)
 
     def take(self, index: Tensor) -> Gaussian:
         """As :meth:`Mixture.take`."""
+        if index.numel() > self.weights.numel():  # more draws than components
+            return super().take(index)
         chosen = index[..., None, None].expand(*index.shape, 1, self._members.shape[-1])
         members = self._members.expand(*index.shape, *self._members.shape[-2:])
         return self._fuse(self._experts, members.take_along_dim(chosen, -2).squeeze(-2))
 
     def average(self, function: Callable[[Gaussian], Tensor]) -> Tensor:
-        """As :meth:`Mixture.average`; it can be differentiated once."""
+        """As :meth:`Mixture.average`, a few rows of the first batch dimension at a time."""
         if not self.batch_shape:
             return super().average(function)
 
-        def of_rows(loc: Tensor, scale: Tensor, members: Tensor, weights: Tensor) -> Tensor:
+        def of_rows(members: Tensor, weights: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
             experts = unsqueeze_batch(rebuild(self._experts, loc, scale))
             return Mixture(self._fuse(experts, members), weights).average(function)
 
         loc, scale = parameters(self._experts)
         first = loc.ndim - 2  # the dimension of the experts
         tensors = [x.expand(*self.batch_shape, *x.shape[first:]) for x in (loc, scale)]
-        row = self.weights[0].numel() * scale.shape[first + 1 :].numel()
-        parts = [
-            x.split(max(1, FUSED_ELEMENTS // row)) for x in (*tensors, self._members, self.weights)
-        ]
+        row = self.weights.shape[1:].numel() * scale.shape[first + 1 :].numel()
+        size = max(1, FUSED_ELEMENTS // max(1, row))
+        parts = [x.split(size) for x in (self._members, self.weights, *tensors)]
+        values = []
         with torch.autocast(loc.device.type, enabled=False):  # of the gradients as well
-            values = [_WithGradient.apply(of_rows, *part) for part in zip(*parts, strict=True)]
+            for members, weights, *experts in zip(*parts, strict=True):
+                of_these = partial(of_rows, members, weights)
+                if torch.is_grad_enabled():
+                    values.append(_WithGradient.apply(of_these, *experts))
+                else:
+                    values.append(of_these(*experts))
         return torch.cat(values)
 
     def _fuse(self, experts: Gaussian, weights: Tensor) -> Gaussian:
@@ -89,23 +97,36 @@ class _WithGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-        needed = ctx.needs_input_grad[1:]
         with torch.enable_grad():
-            inputs = [x.detach().requires_grad_(n) for x, n in zip(tensors, needed, strict=True)]
+            inputs = [
+                x.detach().requires_grad_(needed)
+                for x, needed in zip(tensors, ctx.needs_input_grad[1:], strict=True)
+            ]
             value = function(*inputs)
-            followed = [x for x, n in zip(inputs, needed, strict=True) if n]
-            gradients = torch.autograd.grad(value.sum(), followed, materialize_grads=True)
-        ctx.needed = needed
-        ctx.save_for_backward(*gradients)
+            gradients = torch.autograd.grad(value.sum(), _followed(inputs), materialize_grads=True)
+        ctx.function = function
+        ctx.save_for_backward(*tensors, *gradients)
         return value.detach()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor | None, ...]:
         by_row = gradient[0]
-        slopes = iter(ctx.saved_tensors)
+        number = len(ctx.needs_input_grad) - 1
+        tensors, found = ctx.saved_tensors[:number], ctx.saved_tensors[number:]
+        if torch.is_grad_enabled():  # this gradient is to be differentiated
+            value = ctx.function(*tensors)
+            by_input = torch.autograd.grad(
+                value, _followed(tensors), by_row, create_graph=True, materialize_grads=True
+            )
+        else:
+            by_input = tuple(_times(x, by_row) for x in found)
+        rest = iter(by_input)
+        return None, *(next(rest) if needed else None for needed in ctx.needs_input_grad[1:])
 
-        def times(slope: Tensor) -> Tensor:
-            return slope * by_row.reshape(*by_row.shape, *[1] * (slope.ndim - by_row.ndim))
 
-        return None, *(times(next(slopes)) if needed else None for needed in ctx.needed)
+def _followed(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [x for x in tensors if x.requires_grad]
+
+
+def _times(slope: Tensor, by_row: Tensor) -> Tensor:
+    return slope * by_row.reshape(*by_row.shape, *[1] * (slope.ndim - by_row.ndim))

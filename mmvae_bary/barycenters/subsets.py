@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import MultivariateNormal
 
 from mmvae_bary.barycenters.base import Barycenter, check_barycenter, normalized
 from mmvae_bary.barycenters.kl import mixture
@@ -19,6 +20,7 @@ from mmvae_bary.distributions import (
     Mixture,
     append_standard,
     as_double,
+    parameters,
     unsqueeze_batch,
 )
 from mmvae_bary.divergences import kl
@@ -260,7 +262,7 @@ class SubsetMixture(Barycenter):
             weights = weights.expand(shape)
         members, available = self._subsets(weights)
         inside = torch.where(members > 0, weights.unsqueeze(-2), 0)  # no gradient where outside
-        if self.inner.by_rows and torch.is_grad_enabled() and not self.prior_weight:
+        if self._may_be_lazy(experts, inside, available):
             return LazyMixture(self.inner, experts, inside, normalized(available))
         components = self.inner.fuse(unsqueeze_batch(experts), inside)
         if isinstance(components, Mixture):
@@ -275,6 +277,22 @@ class SubsetMixture(Barycenter):
         if self.conditional_is_component:
             return self.inner(experts, weights)
         return self(experts, weights)
+
+    def _may_be_lazy(self, experts: Gaussian, *weights: Tensor) -> bool:
+        """Whether a :class:`LazyMixture` is right, and saves memory that costs time.
+
+        Fusing full covariances costs more than their memory, and the gradient of the weights
+        wants all components at once.
+        """
+        return (
+            self.inner.by_rows
+            and next(self.inner.parameters(), None) is None  # which subclasses may have
+            and not isinstance(experts, MultivariateNormal)
+            and torch.is_grad_enabled()
+            and any(x.requires_grad for x in parameters(experts))
+            and not any(x.requires_grad for x in weights)
+            and not self.prior_weight
+        )
 
     def _subsets(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """The subsets, ``(..., K, M)``, and their weights, ``(..., K)``."""

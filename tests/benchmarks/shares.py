@@ -20,7 +20,7 @@ KINDS = {  # the first that an operation's name holds
     "products of matrices": ("mm", "addmv", "linear"),
     "Adam": ("foreach", "addcdiv_", "lerp"),
     "copies, casts and layouts": ("copy", "cat", "clone", "fill", "zero", "empty"),
-    "fusion's own functions": ("KLToStandard", "FromNatural"),
+    "fusion's own functions": ("KLToStandard", "FromNatural", "WithGradient"),
     "likelihoods, activations and other elementwise": ("",),
 }
 
