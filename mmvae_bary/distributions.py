@@ -414,7 +414,7 @@ class Mixture(Distribution):
             function: From Gaussians to a tensor of their batch shape. It depends on them alone,
                 row by row, for it may be given some rows at a time.
         """
-        return torch.where(self.weights > 0, self.weights * function(self.components), 0.0).sum(-1)
+        return self._mean_of(function(self.components).unsqueeze(-1)).squeeze(-1)
 
     @property
     def mean(self) -> Tensor:
@@ -436,8 +436,8 @@ class Mixture(Distribution):
 
         .. math:: \sum_k w_k H(q_k) \le H(q) \le \sum_k w_k H(q_k) - \sum_k w_k \log w_k
         """
-        lower = torch.where(self.weights > 0, self.weights * self.components.entropy(), 0.0)
-        return lower.sum(-1), (lower + torch.special.entr(self.weights)).sum(-1)
+        lower = self.average(lambda components: components.entropy())
+        return lower, lower + torch.special.entr(self.weights).sum(-1)
 
     def __repr__(self) -> str:
         return f"Mixture({self.components.batch_shape[-1]} x {self.components})"

@@ -204,7 +204,8 @@ class _KLToStandard(torch.autograd.Function):
         loc, scale, value = ctx.saved_tensors
         each = torch.where(value < largest(value.dtype), gradient[0], 0).unsqueeze(-1)
         one = scale.new_ones(())
-        return each * loc, torch.addcdiv(scale, one, scale, value=-1).mul_(each)
+        by_scale = torch.addcdiv(scale, one, scale, value=-1)  # scale - 1 / scale in one pass
+        return each * loc, by_scale.mul_(each)
 
 
 def kl_convexity_bound(q: Posterior, p: Distribution | None = None) -> Tensor:

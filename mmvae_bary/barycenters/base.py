@@ -119,8 +119,9 @@ class Barycenter(nn.Module, ABC):
         used = present.flatten(end_dim=extra - 1).any(0) if extra else present
         loc, scale = parameters(experts)
         finite = _is_finite(loc) & _is_finite(scale.flatten(loc.ndim - 1))
-        if loc.device.type != "cpu" or not (used & finite).all():
-            experts = where(used & finite, experts, standard_gaussian(experts))
+        unfit = ~(used & finite)
+        if not _nowhere(unfit):
+            experts = where(unfit, standard_gaussian(experts), experts)
         posterior = self.fuse(experts, weights)
         return _replace(posterior, (present & ~finite).any(-1), _nan)
 
@@ -173,6 +174,15 @@ def weighted_matrices(weights: Tensor, matrices: Tensor) -> Tensor:
     return flat.reshape(*flat.shape[:-1], *matrices.shape[-2:])
 
 
+def _nowhere(condition: Tensor) -> bool:
+    """Whether a condition is known to hold nowhere, so that passes over the data are spared.
+
+    It is asked on the CPU only, where such passes cost more than fusing: elsewhere it would stall
+    the device.
+    """
+    return condition.device.type == "cpu" and not bool(condition.any())
+
+
 def _is_finite(tensor: Tensor) -> Tensor:
     """Whether all of the last dimension is, in a tenth of the time of ``isfinite``."""
     return tensor.detach().abs().amax(-1) < torch.inf
@@ -190,12 +200,8 @@ def _nan(posterior: Posterior) -> Gaussian:
 def _replace(
     posterior: Posterior, condition: Tensor, make: Callable[[Posterior], Gaussian]
 ) -> Posterior:
-    """Put another Gaussian where the condition holds, into every component of a mixture.
-
-    Whether it holds anywhere is asked on the CPU only: elsewhere that would stall the device, but
-    here passes over all components cost more than fusing them.
-    """
-    if condition.device.type == "cpu" and not condition.any():
+    """Put another Gaussian where the condition holds, into every component of a mixture."""
+    if _nowhere(condition):
         return posterior
     by = make(posterior)
     if isinstance(posterior, Mixture):

@@ -294,11 +294,9 @@ class _FromNatural(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         mean, scale = ctx.saved_tensors
         by_mean, by_scale = gradients
-        zero = mean.new_zeros(())
-        by_precision = torch.addcmul(zero, by_mean, mean, value=-1)
-        by_precision.addcmul_(by_scale, scale, value=-0.5)
+        by_precision = (by_mean * mean).addcmul_(by_scale, scale, value=0.5)
         by_shift = (by_mean * scale).mul_(scale)
-        return by_shift, by_precision.mul_(scale).mul_(scale)
+        return by_shift, by_precision.mul_(scale).mul_(scale).neg_()
 
 
 def _full_product(

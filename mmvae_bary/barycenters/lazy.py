@@ -63,7 +63,7 @@ class LazyMixture(Mixture):
 
     def average(self, function: Callable[[Gaussian], Tensor]) -> Tensor:
         """As :meth:`Mixture.average`, a few rows of the first batch dimension at a time."""
-        if not self.batch_shape:
+        if not self.batch_shape or not torch.is_grad_enabled():
             return super().average(function)
 
         def of_rows(members: Tensor, weights: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
@@ -76,14 +76,11 @@ class LazyMixture(Mixture):
         row = self.weights.shape[1:].numel() * scale.shape[first + 1 :].numel()
         size = max(1, FUSED_ELEMENTS // max(1, row))
         parts = [x.split(size) for x in (self._members, self.weights, *tensors)]
-        values = []
         with torch.autocast(loc.device.type, enabled=False):  # of the gradients as well
-            for members, weights, *experts in zip(*parts, strict=True):
-                of_these = partial(of_rows, members, weights)
-                if torch.is_grad_enabled():
-                    values.append(_WithGradient.apply(of_these, *experts))
-                else:
-                    values.append(of_these(*experts))
+            values = [
+                _WithGradient.apply(partial(of_rows, members, weights), loc, scale)
+                for members, weights, loc, scale in zip(*parts, strict=True)
+            ]
         return torch.cat(values)
 
     def _fuse(self, experts: Gaussian, weights: Tensor) -> Gaussian:
