@@ -36,6 +36,7 @@ from mmvae_bary.barycenters import (
 from mmvae_bary.batch import Batch
 from mmvae_bary.callbacks import (
     CoherenceCallback,
+    CompileCallback,
     LinearProbeCallback,
     LogLikelihoodCallback,
     PredictionCallback,
@@ -74,6 +75,7 @@ __all__ = [
     "Batch",
     "CelebADataModule",
     "CoherenceCallback",
+    "CompileCallback",
     "DigitsDataModule",
     "GeometricBarycenter",
     "HellingerBarycenter",

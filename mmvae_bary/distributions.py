@@ -246,7 +246,8 @@ class _Standardized(torch.autograd.Function):
         limit = math.sqrt(largest(deviation.dtype))
         deviation = deviation.clamp_(-limit, limit)
         ctx.save_for_backward(deviation, scale)
-        return deviation
+        # compiled by torch 2.11, what was changed in place has no gradient, but a view of it has
+        return deviation.view_as(deviation)
 
     @staticmethod
     def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -195,7 +195,7 @@ class _KLToStandard(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, loc: Tensor, scale: Tensor) -> Tensor:
         terms = scale.log().mul_(-2).sub_(1).addcmul_(scale, scale).addcmul_(loc, loc)
-        value = (terms.sum(-1) / 2).clamp_(max=largest(terms.dtype))
+        value = (terms.sum(-1) / 2).clamp(max=largest(terms.dtype))
         ctx.save_for_backward(loc, scale, value)
         return value
 

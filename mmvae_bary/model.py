@@ -162,6 +162,7 @@ class MultimodalVAE(Pretrained):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.watch = Watch(self.names)
+        self.warmth = 1.0  # the share of beta that counts at this step of the warm-up
         # checkpoints keep them, also those of a model that is made in Python
         self.save_hyperparameters(
             {
@@ -539,9 +540,16 @@ class MultimodalVAE(Pretrained):
     @property
     def current_beta(self) -> float:
         """The weight of the divergence at this step of the warm-up."""
-        if not self.training or not self.warmup_steps:
-            return self.beta
-        return self.beta * min(1.0, self.global_step / self.warmup_steps)
+        return self.beta * self.warmth if self.training else self.beta
+
+    def forward(self, batch: Batch) -> ELBO:
+        """The terms of the bound that a training step raises, of one draw of the latents.
+
+        They are what ``model.compile()`` compiles, with the arguments of :func:`torch.compile`,
+        into one graph where the barycenter has a closed form.
+        """
+        batch = without_absent(batch)
+        return self.elbo(batch, self.encode_modalities(batch.inputs, batch.present))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch.
@@ -554,8 +562,11 @@ class MultimodalVAE(Pretrained):
                 later, as a look at each step would stall it.
         """
         seed = derive_seed(self.stream, self.current_epoch, self.batch_number(batch_idx))
+        warming = self.global_step < self.warmup_steps
+        self.warmth = self.global_step / self.warmup_steps if warming else 1.0
         with seeded(seed, self.device):
-            terms, _ = self._step(batch)
+            # a compiled graph has one beta, and would be compiled anew at each of these steps
+            terms: ELBO = self.forward(batch) if warming else self(batch)
         self._log_terms("train", terms, batch)
         self.watch.see(terms, self.global_step)
         if self.device.type == "cpu" or self.global_step % LOOK == 0:
@@ -812,7 +823,7 @@ class PoEVAE(MultimodalVAE):
                     private=private,
                 )
                 loss = loss + unimodal.loss
-        return joint._replace(loss=loss)
+        return ELBO(loss, joint.log_likelihood, joint.kl)
 
 
 class MoEVAE(MultimodalVAE):

@@ -74,7 +74,7 @@ class Barycenter(nn.Module, ABC):
             TypeError: If the experts are not Gaussians.
             ValueError: If the experts have no dimension to fuse, or the weights do not broadcast
                 against them, are negative, NaN or infinite, or are one vector ``(M,)`` of zeros.
-                Values are looked at on the CPU only: elsewhere that would stall the device.
+                Values are looked at on the CPU only, uncompiled: a device would stall.
         """
         with torch.autocast(parameters(experts)[0].device.type, enabled=False):
             experts = map_parameters(at_least_float32, experts)
@@ -174,13 +174,18 @@ def weighted_matrices(weights: Tensor, matrices: Tensor) -> Tensor:
     return flat.reshape(*flat.shape[:-1], *matrices.shape[-2:])
 
 
-def _nowhere(condition: Tensor) -> bool:
-    """Whether a condition is known to hold nowhere, so that passes over the data are spared.
+def may_look(tensor: Tensor) -> bool:
+    """Whether values may be looked at.
 
-    It is asked on the CPU only, where such passes cost more than fusing: elsewhere it would stall
-    the device.
+    Only on a CPU, as another device would stall, and not in what :func:`torch.compile` makes into
+    a graph, which would break there.
     """
-    return condition.device.type == "cpu" and not bool(condition.any())
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _nowhere(condition: Tensor) -> bool:
+    """Whether a condition is known to hold nowhere, so that passes over the data are spared."""
+    return may_look(condition) and not bool(condition.any())
 
 
 def _is_finite(tensor: Tensor) -> Tensor:
@@ -228,7 +233,7 @@ def _checked(weights: Tensor | None, experts: Gaussian) -> Tensor:
             f"got weights of shape {tuple(weights.shape)}, expected one that broadcasts against "
             f"the experts' batch shape {tuple(shape)}, whose last dimension is the experts"
         )
-    if weights.device.type == "cpu":
+    if may_look(weights):
         if not bool(((weights >= 0) & (weights < torch.inf)).all()):
             raise ValueError(f"got weights {weights.tolist()}, expected finite and none negative")
         if weights.ndim == 1 and not bool(weights.any()):

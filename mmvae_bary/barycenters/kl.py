@@ -204,7 +204,10 @@ class JeffreysBarycenter(Barycenter):
 def mixture(components: Gaussian, weights: Tensor) -> Mixture:
     """The mixture of components of batch shape ``(..., K)``, weights scaled to sum to one."""
     shape = torch.broadcast_shapes(components.batch_shape, weights.shape)
-    return Mixture(components.expand(shape), normalized(weights))
+    first = len(components.batch_shape)
+    # not by torch's expand, at which a graph of torch.compile breaks before torch 2.13
+    components = map_parameters(lambda x: x.expand(*shape, *x.shape[first:]), components)
+    return Mixture(components, normalized(weights))
 
 
 def moment_match(experts: Gaussian, weights: Tensor) -> Gaussian:
@@ -266,7 +269,7 @@ class _Precisions(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, scale: Tensor) -> Tensor:
         widest = torch.finfo(scale.dtype).max ** 0.2
-        precision: Tensor = scale.clamp(1 / widest, widest).square_().reciprocal_()
+        precision: Tensor = scale.clamp(1 / widest, widest).square_().reciprocal()
         ctx.save_for_backward(scale, precision)
         return precision
 
@@ -286,7 +289,7 @@ class _FromNatural(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, shift: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
         scale = precision.rsqrt()
-        mean = scale.square().mul_(shift)
+        mean = scale.square() * shift
         ctx.save_for_backward(mean, scale)
         return mean, scale
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
-from mmvae_bary.barycenters.base import Barycenter, check_barycenter, normalized
+from mmvae_bary.barycenters.base import Barycenter, check_barycenter, may_look, normalized
 from mmvae_bary.barycenters.kl import mixture
 from mmvae_bary.barycenters.lazy import LazyMixture
 from mmvae_bary.checks import check_one_of
@@ -282,10 +282,11 @@ class SubsetMixture(Barycenter):
         """Whether a :class:`LazyMixture` is right, and saves memory that costs time.
 
         Fusing full covariances costs more than their memory, and the gradient of the weights
-        wants all components at once.
+        wants all components at once. A compiler saves memory in its own way.
         """
         return (
-            self.inner.by_rows
+            may_look(parameters(experts)[0])
+            and self.inner.by_rows
             and next(self.inner.parameters(), None) is None  # which subclasses may have
             and not isinstance(experts, MultivariateNormal)
             and torch.is_grad_enabled()

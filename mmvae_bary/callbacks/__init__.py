@@ -7,6 +7,7 @@ from mmvae_bary.callbacks.checkpoints import (
     check_weights,
     read_weights,
 )
+from mmvae_bary.callbacks.compiling import CompileCallback
 from mmvae_bary.callbacks.evaluation import (
     BELOW_GATE,
     NO_CLASSIFIERS,
@@ -24,6 +25,7 @@ __all__ = [
     "BELOW_GATE",
     "NO_CLASSIFIERS",
     "CoherenceCallback",
+    "CompileCallback",
     "LinearProbeCallback",
     "LogLikelihoodCallback",
     "MetricCallback",

@@ -1,0 +1,39 @@
+"""Compiled training steps."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from mmvae_bary.checks import check_one_of
+
+Mode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
+
+
+class CompileCallback(Callback):
+    """Compile training steps, all but those of a warm-up and of the judges, by ``torch.compile``.
+
+    What a step draws is drawn by other kernels, so that a run differs from one that is not
+    compiled as one seed does from another. The first step takes a minute or so.
+
+    Args:
+        mode: That of :func:`torch.compile`; ``"reduce-overhead"`` records CUDA graphs, which spare
+            a GPU the wait for what is next, and keeps their memory.
+        backend: That of :func:`torch.compile`; ``"cudagraphs"`` records graphs and compiles
+            nothing, and takes no mode but ``"default"``.
+
+    Raises:
+        ValueError: If the mode is none of torch's.
+    """
+
+    def __init__(self, mode: Mode = "reduce-overhead", backend: str = "inductor") -> None:
+        check_one_of(Mode, mode=mode)
+        self.mode = mode
+        self.backend = backend
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Have the model compiled at its first step; called by Lightning."""
+        mode = self.mode if self.backend == "inductor" else None
+        # of the two sizes of batches there are, the last one's may be another, and each has a graph
+        pl_module.compile(mode=mode, backend=self.backend, dynamic=False)

@@ -1,0 +1,107 @@
+"""Training steps that ``torch.compile`` made into graphs learn as those that it did not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from torch import Tensor
+
+from mmvae_bary import (
+    MWBVAE,
+    WBVAE,
+    Batch,
+    CompileCallback,
+    MoEVAE,
+    MoPoEVAE,
+    MultimodalVAE,
+    PoEVAE,
+)
+from tests.conftest import tiny_batch, tiny_model
+
+PRESETS = [PoEVAE, MoEVAE, MoPoEVAE, WBVAE, MWBVAE]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_compiled() -> Iterator[None]:
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_step_is_one_graph_of_the_same_gradients(
+    preset: type[MultimodalVAE], masked: bool
+) -> None:
+    model, batch = tiny_model(preset, 2), tiny_batch()
+    if masked:
+        present = torch.ones(5, 3, dtype=torch.bool)
+        present[1:, 0] = False
+        batch = Batch(batch.inputs, present, batch.label)
+
+    def gradients() -> Sequence[Tensor]:
+        torch.manual_seed(0)
+        return torch.autograd.grad(model(batch).loss, list(model.parameters()))
+
+    expected = gradients()
+    model.compile(backend="eager", fullgraph=True)
+    for one, other in zip(gradients(), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+class Losses(Callback):
+    """The loss of each step."""
+
+    def __init__(self) -> None:
+        self.values: list[Tensor] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        self.values.append(outputs["loss"])
+
+
+class SomeBatches:
+    """A loader, as Lightning takes each element of a list for one."""
+
+    def __len__(self) -> int:
+        return 60
+
+    def __iter__(self) -> Iterator[Batch]:
+        return (tiny_batch() for _ in range(60))
+
+
+def losses(*callbacks: Callback, accelerator: str = "cpu", **settings: Any) -> Tensor:
+    seed_everything(0)
+    kept = Losses()
+    trainer = Trainer(
+        max_epochs=1, accelerator=accelerator, devices=1, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        limit_val_batches=0, callbacks=[kept, *callbacks],
+    )  # fmt: skip
+    trainer.fit(tiny_model(MWBVAE, 2, **settings), SomeBatches(), SomeBatches())
+    return torch.stack(kept.values).cpu()
+
+
+def test_a_compiled_run_with_a_warm_up_is_the_same_run() -> None:
+    compiled = losses(CompileCallback(backend="aot_eager"), warmup_steps=3)
+    torch.testing.assert_close(compiled, losses(warmup_steps=3))
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore")  # what compilers say
+@pytest.mark.parametrize("backend", ["inductor", "cudagraphs"])
+def test_on_a_gpu_a_run_of_graphs_learns_as_others_do(backend: str) -> None:
+    compiled = losses(CompileCallback(backend=backend), accelerator="cuda")
+    expected = losses(accelerator="cuda")
+    assert compiled[0] > compiled[-10:].mean()  # they learn at all
+    torch.testing.assert_close(compiled[-10:].mean(), expected[-10:].mean(), rtol=0.05, atol=0)
+
+
+def test_a_mode_that_torch_has_not_is_refused() -> None:
+    with pytest.raises(ValueError, match="mode='fast'"):
+        CompileCallback(mode="fast")  # type: ignore[arg-type]
