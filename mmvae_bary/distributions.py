@@ -13,7 +13,7 @@ import math
 import os
 from contextlib import contextmanager
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from mmvae_bary.markup import Words, html_table, sizes, span
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+F = TypeVar("F", bound="Callable[..., Any]")
 DiagonalGaussian: TypeAlias = "Independent[Normal]"
 Gaussian: TypeAlias = "DiagonalGaussian | MultivariateNormal"
 Posterior: TypeAlias = "Gaussian | Mixture"
@@ -468,6 +469,14 @@ def _shown(family: str, p: Distribution, **more: Tensor) -> str:
         *([name, span(tensor)] for name, tensor in numbers.items()),
     ]
     return html_table(Words([], rows), family)
+
+
+def uncompiled(function: F) -> F:
+    """A function that ``torch.compile`` leaves out of its graphs, as it cannot trace it.
+
+    What takes as many steps as it takes, for one.
+    """
+    return cast("F", torch.compiler.disable(function))
 
 
 def derive_seed(*numbers: int) -> int:

@@ -27,6 +27,7 @@ from mmvae_bary.distributions import (
     parameters,
     rebuild,
     standard_gaussian,
+    uncompiled,
 )
 from mmvae_bary.matrices import cholesky, symmetric_sqrt
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from mmvae_bary.distributions import Gaussian, Posterior
 
 F = TypeVar("F", bound="Callable[..., Tensor]")
+_full_kl = uncompiled(kl_divergence)
 
 
 def _in_double(divergence: F) -> F:
@@ -70,7 +72,7 @@ def kl(p: Distribution, q: Distribution) -> Tensor:
         >>> kl(p, diagonal_gaussian(torch.tensor([0.0]), torch.tensor([1.0])))
         tensor(0.5000)
     """
-    return kl_divergence(p, q)
+    return (_full_kl if isinstance(p, MultivariateNormal) else kl_divergence)(p, q)
 
 
 def reverse_kl(p: Distribution, q: Distribution) -> Tensor:

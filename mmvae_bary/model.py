@@ -233,7 +233,7 @@ class MultimodalVAE(Pretrained):
     @property
     def names(self) -> tuple[str, ...]:
         """The modalities' names, in the model's order."""
-        return tuple(self.modalities)
+        return tuple(self.modalities.keys())  # without keys() torch 2.6 does not compile it
 
     @property
     def subsets(self) -> list[tuple[str, ...]]:
@@ -545,7 +545,7 @@ class MultimodalVAE(Pretrained):
     def forward(self, batch: Batch) -> ELBO:
         """The terms of the bound that a training step raises, of one draw of the latents.
 
-        They are what ``model.compile()`` compiles, with the arguments of :func:`torch.compile`,
+        They are what ``model.compile()`` compiles, with the arguments of ``torch.compile``,
         into one graph where the barycenter has a closed form.
         """
         batch = without_absent(batch)

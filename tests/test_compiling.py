@@ -13,13 +13,19 @@ from torch import Tensor
 from mmvae_bary import (
     MWBVAE,
     WBVAE,
+    Barycenter,
     Batch,
     CompileCallback,
+    HellingerMixture,
+    JeffreysBarycenter,
     MoEVAE,
     MoPoEVAE,
     MultimodalVAE,
+    NumericalBarycenter,
     PoEVAE,
+    SubsetMixture,
 )
+from mmvae_bary.divergences import jeffreys
 from tests.conftest import tiny_batch, tiny_model
 
 PRESETS = [PoEVAE, MoEVAE, MoPoEVAE, WBVAE, MWBVAE]
@@ -32,6 +38,11 @@ def _nothing_compiled() -> Iterator[None]:
     torch.compiler.reset()
 
 
+def gradients(model: MultimodalVAE, batch: Batch) -> Sequence[Tensor]:
+    torch.manual_seed(0)
+    return torch.autograd.grad(model(batch).loss, list(model.parameters()))
+
+
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_step_is_one_graph_of_the_same_gradients(
@@ -42,15 +53,28 @@ def test_a_step_is_one_graph_of_the_same_gradients(
         present = torch.ones(5, 3, dtype=torch.bool)
         present[1:, 0] = False
         batch = Batch(batch.inputs, present, batch.label)
-
-    def gradients() -> Sequence[Tensor]:
-        torch.manual_seed(0)
-        return torch.autograd.grad(model(batch).loss, list(model.parameters()))
-
-    expected = gradients()
+    expected = gradients(model, batch)
     model.compile(backend="eager", fullgraph=True)
-    for one, other in zip(gradients(), expected, strict=True):
+    for one, other in zip(gradients(model, batch), expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # which torch's compiler asks for
+@pytest.mark.parametrize(
+    ("barycenter", "covariance"),
+    [
+        (NumericalBarycenter(jeffreys), "diagonal"),
+        (SubsetMixture(JeffreysBarycenter()), "diagonal"),
+        (HellingerMixture(), "full"),
+    ],
+)
+def test_what_no_graph_holds_is_left_out_of_it(barycenter: Barycenter, covariance: Any) -> None:
+    modalities, batch = dict(tiny_model(MWBVAE).modalities), tiny_batch()
+    model = MultimodalVAE(modalities, 4, barycenter, covariance=covariance)
+    expected = gradients(model, batch)
+    model.compile(backend="aot_eager")
+    for one, other in zip(gradients(model, batch), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
 
 class Losses(Callback):
@@ -100,6 +124,21 @@ def test_on_a_gpu_a_run_of_graphs_learns_as_others_do(backend: str) -> None:
     expected = losses(accelerator="cuda")
     assert compiled[0] > compiled[-10:].mean()  # they learn at all
     torch.testing.assert_close(compiled[-10:].mean(), expected[-10:].mean(), rtol=0.05, atol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore")
+def test_on_a_gpu_graphs_draw_anew_by_the_seed() -> None:
+    model, batch = tiny_model(MWBVAE, 2).cuda(), tiny_batch().to(torch.device("cuda"))
+    model.compile(mode="reduce-overhead")
+    found = []
+    for seed in (1, 1, 1, 2, 1):  # two times until the graph is recorded
+        torch.manual_seed(seed)
+        loss = model(batch).loss
+        loss.backward()
+        model.zero_grad()
+        found.append(loss.item())
+    assert found[2] == found[4] != found[3]
 
 
 def test_a_mode_that_torch_has_not_is_refused() -> None:

@@ -177,7 +177,7 @@ def weighted_matrices(weights: Tensor, matrices: Tensor) -> Tensor:
 def may_look(tensor: Tensor) -> bool:
     """Whether values may be looked at.
 
-    Only on a CPU, as another device would stall, and not in what :func:`torch.compile` makes into
+    Only on a CPU, as another device would stall, and not in what ``torch.compile`` makes into
     a graph, which would break there.
     """
     return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
@@ -242,6 +242,8 @@ def _checked(weights: Tensor | None, experts: Gaussian) -> Tensor:
 
 
 def _broadcasts(weights: torch.Size, experts: torch.Size) -> bool:
-    pairs = zip(reversed(weights), reversed(experts), strict=False)
-    same = all(a == b or 1 in {a, b} for a, b in pairs)
-    return len(weights) > 0 and weights[-1] == experts[-1] and same
+    common = min(len(weights), len(experts))
+    if not common or weights[-1] != experts[-1]:
+        return False
+    pairs = zip(weights[-common:], experts[-common:], strict=True)
+    return all(a == b or 1 in {a, b} for a, b in pairs)

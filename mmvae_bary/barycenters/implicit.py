@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mmvae_bary.distributions import uncompiled
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -38,6 +40,7 @@ class FixedPoint:
         self.tolerance = tolerance
         self.max_iterations = max_iterations
 
+    @uncompiled
     def __call__(self, step: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
         """The fixed point of ``step``, which is differentiable in all that it closes over."""
         with torch.no_grad():

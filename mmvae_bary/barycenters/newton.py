@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from mmvae_bary.distributions import map_parameters, parameters, rebuild, where
+from mmvae_bary.distributions import map_parameters, parameters, rebuild, uncompiled, where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +21,7 @@ FORCING, LOOSEST = 1e-4, 0.1  # residuals of a Newton direction relative to the 
 EXACT = 1e-12  # and of the system that an implicit gradient solves
 
 
+@uncompiled
 def minimise(
     objective: Callable[[Gaussian], Tensor],
     starts: Sequence[Gaussian],

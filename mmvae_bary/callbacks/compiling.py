@@ -18,9 +18,9 @@ class CompileCallback(Callback):
     compiled as one seed does from another. The first step takes a minute or so.
 
     Args:
-        mode: That of :func:`torch.compile`; ``"reduce-overhead"`` records CUDA graphs, which spare
+        mode: That of ``torch.compile``; ``"reduce-overhead"`` records CUDA graphs, which spare
             a GPU the wait for what is next, and keeps their memory.
-        backend: That of :func:`torch.compile`; ``"cudagraphs"`` records graphs and compiles
+        backend: That of ``torch.compile``; ``"cudagraphs"`` records graphs and compiles
             nothing, and takes no mode but ``"default"``.
 
     Raises:
@@ -35,5 +35,5 @@ class CompileCallback(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Have the model compiled at its first step; called by Lightning."""
         mode = self.mode if self.backend == "inductor" else None
-        # of the two sizes of batches there are, the last one's may be another, and each has a graph
+        # not dynamic, as training's batches are of one size
         pl_module.compile(mode=mode, backend=self.backend, dynamic=False)

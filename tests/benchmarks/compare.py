@@ -41,6 +41,7 @@ from mmvae_bary.networks import (
     PolyMNISTDecoder,
     PolyMNISTEncoder,
 )
+from mmvae_bary.objectives import ELBO
 from tests.benchmarks.timing import Task, in_turn
 
 PEER = find_spec("multivae") is not None
@@ -132,7 +133,8 @@ def loss_of(
         with precise(precision, model.device):
             if floor:
                 return floor_loss(model, inputs)
-            return model.elbo(batch, model.encode_batch(batch)).loss
+            terms: ELBO = model(batch)
+            return terms.loss
 
     return loss
 
@@ -141,8 +143,10 @@ def steps(device: torch.device, setting: Setting, method: str) -> dict[str, Task
     """A training step by each of us, and of the networks alone."""
     inputs = {k: x.to(device) for k, x in setting.tensors(setting.batch_size).items()}
 
-    def training(precision: str, *, floor: bool = False) -> Task:
+    def training(precision: str, *, floor: bool = False, compiled: bool = False) -> Task:
         model = setting.model(METHODS[method]).to(device)
+        if compiled:
+            model.compile(mode="reduce-overhead", dynamic=False)
         return stepping(model, loss_of(model, inputs, precision, floor=floor))
 
     tasks: dict[str, Task] = {}
@@ -154,6 +158,7 @@ def steps(device: torch.device, setting: Setting, method: str) -> dict[str, Task
         tasks[THEIRS] = stepping(theirs, lambda: theirs(given, epoch=1, batch_ratio=0).loss)
     for precision in ("float32", "bf16"):
         tasks[precision] = training(precision)
+        tasks[f"{precision} compiled"] = training(precision, compiled=True)
         tasks[f"floor {precision}"] = training(precision, floor=True)
     return tasks
 
@@ -314,10 +319,11 @@ def lines(device: torch.device, rounds: int, parts: list[str]) -> Iterator[str]:
     for name in (name for name in groups if not parts or name.split()[0] in parts):
         times = in_turn(groups[name](), rounds, device)
         for task, seconds in times.items():
+            floor = times.get(f"floor {task.split()[0]}")  # of what is compiled, uncompiled
             cells = [f"{1e3 * statistics.median(seconds):.1f}"]
             measured = "floor" not in task and task != THEIRS
             cells.append(_ratio(times.get(THEIRS), seconds) if measured else "")
-            cells.append(_ratio(seconds, times.get(f"floor {task}")) if measured else "")
+            cells.append(_ratio(seconds, floor) if measured else "")
             yield f"| {name}, {task} | {' | '.join(cells)} |"
     if not parts or "memory" in parts:
         for task in (THEIRS, "float32", "bf16") if PEER else ():
