@@ -26,7 +26,7 @@ from mmvae_bary import (
     SubsetMixture,
 )
 from mmvae_bary.divergences import jeffreys
-from tests.conftest import tiny_batch, tiny_model
+from tests.conftest import tiny_batch, tiny_model, trainer
 
 PRESETS = [PoEVAE, MoEVAE, MoPoEVAE, WBVAE, MWBVAE]
 
@@ -102,12 +102,8 @@ class SomeBatches:
 def losses(*callbacks: Callback, accelerator: str = "cpu", **settings: Any) -> Tensor:
     seed_everything(0)
     kept = Losses()
-    trainer = Trainer(
-        max_epochs=1, accelerator=accelerator, devices=1, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        limit_val_batches=0, callbacks=[kept, *callbacks],
-    )  # fmt: skip
-    trainer.fit(tiny_model(MWBVAE, 2, **settings), SomeBatches(), SomeBatches())
+    fitting = trainer(kept, *callbacks, accelerator=accelerator, devices=1, max_epochs=1)
+    fitting.fit(tiny_model(MWBVAE, 2, **settings), SomeBatches(), SomeBatches())
     return torch.stack(kept.values).cpu()
 
 
@@ -141,6 +137,8 @@ def test_on_a_gpu_graphs_draw_anew_by_the_seed() -> None:
     assert found[2] == found[4] != found[3]
 
 
-def test_a_mode_that_torch_has_not_is_refused() -> None:
+def test_what_torch_has_not_is_refused() -> None:
     with pytest.raises(ValueError, match="mode='fast'"):
         CompileCallback(mode="fast")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"got backend='gcc', expected one of .*inductor"):
+        CompileCallback(backend="gcc")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Callback
 from torch import nn
 
 from mmvae_bary import (
@@ -203,12 +204,17 @@ def test_reconstruction_weights() -> None:
     assert tiny_model(MWBVAE, reconstruction_weights=weights).reconstruction_weights == weights
 
 
-def test_warmup_raises_beta_linearly(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tiny_model(MWBVAE, beta=2.0, warmup_steps=10)
-    for step, expected in ((0, 0.0), (5, 1.0), (10, 2.0), (99, 2.0)):
-        monkeypatch.setattr(MWBVAE, "global_step", step)
-        assert model.current_beta == expected
-    monkeypatch.setattr(MWBVAE, "global_step", 0)
+def test_warmup_raises_beta_linearly() -> None:
+    model, used = tiny_model(MWBVAE, beta=2.0, warmup_steps=4), list[float]()
+
+    class Betas(Callback):
+        def on_train_batch_end(self, *_: Any) -> None:
+            used.append(model.current_beta)
+
+    assert model.current_beta == 2.0  # of a loop of one's own
+    trainer(Betas(), max_epochs=6).fit(model, OneBatch(), OneBatch())
+    assert used == [0.0, 0.5, 1.0, 1.5, 2.0, 2.0]
+    model.warmth = 0.5
     assert model.eval().current_beta == 2.0
 
 

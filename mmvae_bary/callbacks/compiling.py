@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mmvae_bary.checks import check_one_of
@@ -18,17 +19,20 @@ class CompileCallback(Callback):
     compiled as one seed does from another. The first step takes a minute or so.
 
     Args:
-        mode: That of ``torch.compile``; ``"reduce-overhead"`` records CUDA graphs, which spare
-            a GPU the wait for what is next, and keeps their memory.
-        backend: That of ``torch.compile``; ``"cudagraphs"`` records graphs and compiles
-            nothing, and takes no mode but ``"default"``.
+        mode: That of ``torch.compile``, for its own compiler; ``"reduce-overhead"`` records CUDA
+            graphs, which spare a GPU the wait for what is next, and keeps their memory.
+        backend: That of ``torch.compile``; ``"inductor"`` is its own compiler, ``"cudagraphs"``
+            records graphs and compiles nothing.
 
     Raises:
-        ValueError: If the mode is none of torch's.
+        ValueError: If the mode or the backend is none of torch's.
     """
 
     def __init__(self, mode: Mode = "reduce-overhead", backend: str = "inductor") -> None:
         check_one_of(Mode, mode=mode)
+        backends = torch.compiler.list_backends(exclude_tags=())
+        if backend not in backends:
+            raise ValueError(f"got backend={backend!r}, expected one of {', '.join(backends)}")
         self.mode = mode
         self.backend = backend
 
