@@ -847,3 +847,18 @@ def test_bad_mudata_are_named() -> None:
         MuDataModule(both, layers={"rna": "raw"})
     with pytest.raises(ValueError, match="label: got 'cluster', expected a column of obs, which"):
         MuDataModule(both, label="cluster")
+
+
+def test_arrays_are_copied_only_where_they_must_be() -> None:
+    given = np.random.default_rng(0).standard_normal((8, 2, 3)).astype(np.float32)
+    frozen = given.copy()
+    frozen.flags.writeable = False
+    tables = {"same": given, "frozen": frozen, "turned": given[::-1], "wide": given.astype(float)}
+    data = ArrayDataModule(tables, validation_share=0, test_share=0)
+    data.setup("fit")
+    inputs = next(iter(data.predict_dataloader())).inputs
+    stored = data.datasets["all"].inputs  # type: ignore[attr-defined]
+    assert stored["same"].data_ptr() == given.ctypes.data
+    assert stored["frozen"].data_ptr() != frozen.ctypes.data
+    for name, table in tables.items():
+        np.testing.assert_array_equal(inputs[name].numpy(), table.astype(np.float32))

@@ -20,6 +20,7 @@ from mmvae_bary.likelihoods import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+FIRST = 16  # rows that tell of most kinds that they are not it, before all are looked at
 KindName = Literal["real", "binary", "counts", "one-hot"]
 
 
@@ -92,9 +93,10 @@ def kind_of(
     Raises:
         ValueError: If the kind asked for is unknown, or the values are not of it.
     """
-    known = values[there]
+    known = values if there.all() else values[there]
     if asked is None:
-        return next(key for key, kind in KINDS.items() if kind.holds(known))
+        first = known[:FIRST]
+        return next(k for k, kind in KINDS.items() if kind.holds(first) and kind.holds(known))
     if asked not in KINDS:
         raise ValueError(f"{name}: got kind {asked!r}, expected one of {get_args(KindName)}")
     kind = KINDS[asked]

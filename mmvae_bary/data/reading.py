@@ -85,7 +85,7 @@ def _from_rows(name: str, given: Any) -> np.ndarray[Any, Any]:
 def numbers(name: str, table: Table) -> Any:
     """The values of a modality as floats, dense or sparse; NaN where there is none.
 
-    In float32 where that holds what came, else in float64.
+    In float32 where that holds what came, else in float64; not a copy where nothing changes.
 
     Raises:
         ValueError: If one is not a number, or a sample has no values.
@@ -100,7 +100,10 @@ def numbers(name: str, table: Table) -> Any:
             f"{name}: got shape {tuple(values.shape)}, expected (N, ...) with at least one row "
             "and one value in it"
         )
-    return values.astype(np.result_type(values.dtype, np.float32))
+    dtype = np.result_type(values.dtype, np.float32)
+    if sparse.issparse(values):
+        return values.astype(dtype, copy=False)
+    return np.require(values, dtype, ["C_CONTIGUOUS", "WRITEABLE"])  # which torch asks for
 
 
 def rows_there(
