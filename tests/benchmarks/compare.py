@@ -86,7 +86,7 @@ class Setting(NamedTuple):
 
 SETTINGS = {
     "PolyMNIST": Setting(
-        (3, 28, 28), 512, 256, lambda d, _: (PolyMNISTEncoder(d), PolyMNISTDecoder(d)), 10
+        (3, 28, 28), 512, 256, lambda d, _: (PolyMNISTEncoder(d), PolyMNISTDecoder(d)), 30
     ),
     "digits": Setting(
         (1, 16, 16), 20, 128, lambda d, shape: (MLPEncoder(shape, d), MLPDecoder(d, shape)), 300
@@ -167,7 +167,7 @@ def epochs(device: torch.device, setting: Setting) -> dict[str, Task]:
     """An epoch of MoPoE as users run it, loader and trainer included, and as many floor steps."""
     tensors = setting.tensors(setting.steps * setting.batch_size)
 
-    def ours(precision: str) -> None:
+    def ours(precision: str, model: MultimodalVAE | None = None) -> None:
         trainer = Trainer(
             max_epochs=1, accelerator=device.type, devices=1, logger=False,
             precision="bf16-mixed" if precision == "bf16" else "32-true",
@@ -176,7 +176,7 @@ def epochs(device: torch.device, setting: Setting) -> dict[str, Task]:
         data = ArrayDataModule(
             tensors, validation_share=0, test_share=0, batch_size=setting.batch_size
         )
-        trainer.fit(setting.model(MoPoEVAE), data)
+        trainer.fit(model or setting.model(MoPoEVAE), data)
 
     def theirs() -> None:
         from multivae.data.datasets import MultimodalBaseDataset
@@ -198,7 +198,10 @@ def epochs(device: torch.device, setting: Setting) -> dict[str, Task]:
     single = steps(device, setting, "MoPoE")
     tasks: dict[str, Task] = {THEIRS: theirs} if THEIRS in single else {}
     for precision in ("float32", "bf16"):
+        compiled = setting.model(MoPoEVAE)
+        compiled.compile(mode="reduce-overhead", dynamic=False)
         tasks[precision] = partial(ours, precision)
+        tasks[f"{precision} compiled"] = partial(ours, precision, compiled)
         tasks[f"floor {precision}"] = partial(repeat, single[f"floor {precision}"])
     return tasks
 
