@@ -43,6 +43,7 @@ FREE = (
     "trainer.enable_progress_bar",
     "trainer.enable_model_summary",
     "data.init_args.cache",
+    "data.init_args.root",  # where the data lie on a machine
 )
 
 

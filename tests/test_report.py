@@ -325,6 +325,12 @@ def test_what_a_reader_must_know_is_named() -> None:
     assert remarks(by_model([read_run(make_run(Path("c")))])) == []
 
 
+def test_runs_of_two_machines_are_compared_wherever_their_data_lie() -> None:
+    runs = [make_run(Path(name), seed=seed) for seed, name in enumerate("ab")]
+    change_config(runs[1], lambda config: config["data"]["init_args"].update(root="elsewhere"))
+    assert [len(group) for group in by_model([read_run(run) for run in runs]).values()] == [2]
+
+
 def test_barycenters_of_one_class_are_models_of_their_own() -> None:
     runs = [make_run(Path("a"), "MultimodalVAE"), make_run(Path("b"), "MultimodalVAE")]
     change_results(runs[1], lambda results: results["meta"].update(barycenter="Other()"))
