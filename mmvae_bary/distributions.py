@@ -245,10 +245,10 @@ class _Standardized(torch.autograd.Function):
     def forward(ctx: Any, value: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
         deviation = (value - loc) / scale
         limit = math.sqrt(largest(deviation.dtype))
-        deviation = deviation.clamp_(-limit, limit)
-        ctx.save_for_backward(deviation, scale)
         # compiled by torch 2.11, what was changed in place has no gradient, but a view of it has
-        return deviation.view_as(deviation)
+        deviation = deviation.clamp_(-limit, limit).view_as(deviation)
+        ctx.save_for_backward(deviation, scale)
+        return deviation
 
     @staticmethod
     def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:

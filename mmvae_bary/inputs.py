@@ -136,7 +136,7 @@ def check_known(names: Sequence[str], argument: str, modalities: Iterable[str]) 
 
 def check_inputs(inputs: Mapping[str, Tensor], modalities: Mapping[str, Modality]) -> int:
     """The number of samples, once every tensor is what its modality takes."""
-    if not check_known(list(inputs), "inputs", modalities.keys()):
+    if not check_known(list(inputs), "inputs", modalities.keys()):  # as torch 2.6 compiles it
         raise ValueError(f"got no modality, expected at least one of {list(modalities)}")
     for name, x in inputs.items():
         shape = modalities[name].shape

@@ -39,6 +39,7 @@ from mmvae_bary.distributions import (
     select,
     stack,
     standard_gaussian,
+    uncompiled,
     where,
 )
 from mmvae_bary.estimators import Proposal, importance_weighted, log_weights
@@ -539,18 +540,29 @@ class MultimodalVAE(Pretrained):
 
     @property
     def current_beta(self) -> float:
-        """The weight of the divergence at this step of the warm-up."""
+        """The weight of the divergence at this step of the warm-up; all of beta without a trainer.
+
+        One that changes with every step is compiled anew a few times, and then no more.
+        """
         return self.beta * self.warmth if self.training else self.beta
 
     def forward(self, batch: Batch) -> ELBO:
         """The terms of the bound that a training step raises, of one draw of the latents.
 
-        They are what ``model.compile()`` compiles, with the arguments of ``torch.compile``,
-        into one graph where the barycenter has a closed form.
+        They are what ``model.compile()`` compiles, with the arguments of ``torch.compile``, into
+        one graph where the barycenter has a closed form and covariances are diagonal.
         """
-        batch = without_absent(batch)
-        return self.elbo(batch, self.encode_modalities(batch.inputs, batch.present))
+        return self._step(batch)[0]
 
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Warm up."""
+        warming = self.global_step < self.warmup_steps
+        self.warmth = self.global_step / self.warmup_steps if warming else 1.0
+
+    # strategies of several processes call the steps as ``forward``, which may be compiled: what
+    # they call is, and they are not
+
+    @uncompiled
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch.
 
@@ -562,29 +574,30 @@ class MultimodalVAE(Pretrained):
                 later, as a look at each step would stall it.
         """
         seed = derive_seed(self.stream, self.current_epoch, self.batch_number(batch_idx))
-        warming = self.global_step < self.warmup_steps
-        self.warmth = self.global_step / self.warmup_steps if warming else 1.0
         with seeded(seed, self.device):
-            # a compiled graph has one beta, and would be compiled anew at each of these steps
-            terms: ELBO = self.forward(batch) if warming else self(batch)
+            # a compiled graph has one beta, and would be compiled anew at each step of a warm-up
+            terms: ELBO = self.forward(batch) if self.warmth < 1 else self(batch)
         self._log_terms("train", terms, batch)
         self.watch.see(terms, self.global_step)
         if self.device.type == "cpu" or self.global_step % LOOK == 0:
             self._refuse_broken()
         return terms.loss
 
+    @uncompiled
     def validation_step(  # type: ignore[override]
         self, batch: Batch, batch_idx: int
     ) -> Encoding:
         """Log the ELBO; the encoding goes to the callbacks that feed metrics."""
         return self._evaluate("val", batch, batch_idx)
 
+    @uncompiled
     def test_step(  # type: ignore[override]
         self, batch: Batch, batch_idx: int
     ) -> Encoding:
         """Log the ELBO; the encoding goes to the callbacks that feed metrics."""
         return self._evaluate("test", batch, batch_idx)
 
+    @uncompiled
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """What is known of each sample, by name, of shape ``(B, ...)``.
 
@@ -823,6 +836,7 @@ class PoEVAE(MultimodalVAE):
                     private=private,
                 )
                 loss = loss + unimodal.loss
+        # not by _replace, which torch 2.11 does not compile
         return ELBO(loss, joint.log_likelihood, joint.kl)
 
 

@@ -49,6 +49,12 @@ class Pretrained(LightningModule):
     modalities=...)``, given the same networks anew. Takes ``pip install 'mmvae-bary[hub]'``.
     """
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles hold: as of other modules, not what was compiled."""
+        state: dict[str, Any] = super().__getstate__()
+        state.pop("_compiled_call_impl", None)
+        return state
+
     @abstractmethod
     def facts(self) -> dict[str, str]:
         """What the model is, in words."""

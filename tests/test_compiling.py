@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
-from torch import Tensor
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, distributed, nn
 
 from mmvae_bary import (
     MWBVAE,
@@ -92,17 +97,24 @@ class Losses(Callback):
 class SomeBatches:
     """A loader, as Lightning takes each element of a list for one."""
 
+    def __init__(self) -> None:
+        self.batches = [tiny_batch() for _ in range(60)]
+
     def __len__(self) -> int:
-        return 60
+        return len(self.batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        return (tiny_batch() for _ in range(60))
+        return iter(self.batches)
 
 
-def losses(*callbacks: Callback, accelerator: str = "cpu", **settings: Any) -> Tensor:
+def losses(
+    *callbacks: Callback, accelerator: str = "cpu", strategy: Any = "auto", **settings: Any
+) -> Tensor:
     seed_everything(0)
     kept = Losses()
-    fitting = trainer(kept, *callbacks, accelerator=accelerator, devices=1, max_epochs=1)
+    fitting = trainer(
+        kept, *callbacks, accelerator=accelerator, devices=1, strategy=strategy, max_epochs=1
+    )
     fitting.fit(tiny_model(MWBVAE, 2, **settings), SomeBatches(), SomeBatches())
     return torch.stack(kept.values).cpu()
 
@@ -110,6 +122,42 @@ def losses(*callbacks: Callback, accelerator: str = "cpu", **settings: Any) -> T
 def test_a_compiled_run_with_a_warm_up_is_the_same_run() -> None:
     compiled = losses(CompileCallback(backend="aot_eager"), warmup_steps=3)
     torch.testing.assert_close(compiled, losses(warmup_steps=3))
+
+
+def test_a_compiled_run_of_several_processes_is_the_same_run(tmp_path: Path) -> None:
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
+    )  # before Lightning, which would take a port
+    try:
+        compiled = losses(
+            CompileCallback(backend="aot_eager"),
+            strategy=DDPStrategy(process_group_backend="gloo"),
+        )
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+    torch.testing.assert_close(compiled, losses())
+
+
+def test_a_copy_of_a_compiled_model_has_its_own_weights() -> None:
+    model, batch = tiny_model(MWBVAE), tiny_batch()
+    model.compile(backend="eager")
+    copies = [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
+    torch.manual_seed(0)
+    before = model(batch).loss
+    for other in copies:
+        torch.manual_seed(0)
+        assert torch.equal(other(batch).loss, before)
+        for parameter in other.parameters():
+            nn.init.zeros_(parameter)
+        assert not torch.equal(other(batch).loss, before)
+
+
+def test_gradients_of_several_batches_are_not_overwritten_by_graphs() -> None:
+    fitting: Any = SimpleNamespace(accumulate_grad_batches=2)
+    model: Any = SimpleNamespace(device=torch.device("cuda"))
+    with pytest.raises(ValueError, match="got accumulate_grad_batches=2"):
+        CompileCallback().on_fit_start(fitting, model)
 
 
 @pytest.mark.gpu

@@ -18,6 +18,7 @@ from mmvae_bary.distributions import (
     seeded,
     stack,
     standard_gaussian,
+    standardized,
     take,
     where,
 )
@@ -150,3 +151,13 @@ def test_seeds_of_the_cpu_leave_other_devices_alone(monkeypatch: pytest.MonkeyPa
     with seeded(3, torch.device("cpu")):
         torch.rand(1)
     assert not called
+
+
+def test_log_densities_can_be_differentiated_twice() -> None:
+    # as where a barycenter is found by Newton's method of a divergence that asks for densities
+    inputs = [
+        torch.randn(4, dtype=torch.double, requires_grad=True),
+        torch.randn(4, dtype=torch.double, requires_grad=True),
+        torch.rand(4, dtype=torch.double).add(0.5).requires_grad_(),
+    ]
+    assert torch.autograd.gradgradcheck(standardized, inputs)

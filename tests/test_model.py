@@ -218,6 +218,19 @@ def test_warmup_raises_beta_linearly() -> None:
     assert model.eval().current_beta == 2.0
 
 
+def test_a_training_step_of_ones_own_is_warmed_up() -> None:
+    used = []
+
+    class Own(MWBVAE):
+        def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+            used.append(self.current_beta)
+            return self(batch).loss  # type: ignore[no-any-return]
+
+    model = Own(tiny_modalities(), LATENT_DIM, warmup_steps=2)
+    trainer(max_epochs=3).fit(model, OneBatch(), OneBatch())
+    assert used == [0.0, 0.5, 1.0]
+
+
 def test_fusion_is_in_float32_under_autocast() -> None:
     model = tiny_model(MWBVAE)
     with torch.autocast("cpu", torch.bfloat16):

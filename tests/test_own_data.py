@@ -862,3 +862,7 @@ def test_arrays_are_copied_only_where_they_must_be() -> None:
     assert stored["frozen"].data_ptr() != frozen.ctypes.data
     for name, table in tables.items():
         np.testing.assert_array_equal(inputs[name].numpy(), table.astype(np.float32))
+    frozen_rows = sparse.csr_array(np.eye(8, 3, dtype=np.float32))
+    for part in (frozen_rows.data, frozen_rows.indices, frozen_rows.indptr):
+        part.flags.writeable = False
+    ArrayDataModule({"rows": frozen_rows}, validation_share=0, test_share=0).setup("fit")

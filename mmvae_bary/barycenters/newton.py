@@ -61,7 +61,7 @@ def minimise(
         warnings.warn(
             f"barycenter: step of {largest:.1e} after {max_iterations} iterations, expected "
             f"at most {tolerance:.1e}",
-            stacklevel=2,
+            stacklevel=3,  # past what keeps it from being compiled
         )
     with torch.enable_grad():
         followed = value(x).requires_grad

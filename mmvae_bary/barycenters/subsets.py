@@ -282,7 +282,8 @@ class SubsetMixture(Barycenter):
         """Whether a :class:`LazyMixture` is right, and saves memory that costs time.
 
         Fusing full covariances costs more than their memory, and the gradient of the weights
-        wants all components at once. A compiler saves memory in its own way.
+        wants all components at once, as do GPUs, which may not look for what is to be replaced,
+        and compilers.
         """
         return (
             may_look(parameters(experts)[0])

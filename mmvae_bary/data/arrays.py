@@ -143,8 +143,8 @@ class ArrayDataModule(MultimodalDataModule):
         modalities: Name to a table of one row a sample: a NumPy array or a tensor ``(N, ...)``, a
             pandas frame, a SciPy sparse matrix, an AnnData, or the path of an ``.npy``, ``.npz``
             (``FILE.npz`` or ``FILE.npz:NAME``), ``.csv``, ``.tsv``, ``.parquet`` or ``.h5ad``
-            file. The order is the model's. Arrays and tensors of float32 are not copied where
-            nothing in them is to be changed.
+            file. The order is the model's. Contiguous arrays and tensors of float32 are used
+            as they are, so do not change them afterwards.
         label: A class for each sample, by number or name, or attributes, 0 or 1, in columns: such
             a table or a sequence. None where there are no labels.
         index: Name of the column, or of the frames' index, that rows are aligned by; None to

@@ -101,9 +101,11 @@ def numbers(name: str, table: Table) -> Any:
             "and one value in it"
         )
     dtype = np.result_type(values.dtype, np.float32)
+    # torch wants to be able to write
     if sparse.issparse(values):
-        return values.astype(dtype, copy=False)
-    return np.require(values, dtype, ["C_CONTIGUOUS", "WRITEABLE"])  # which torch asks for
+        parts = (values.data, values.indices, values.indptr)
+        return values.astype(dtype, copy=not all(part.flags.writeable for part in parts))
+    return np.require(values, dtype, ["C_CONTIGUOUS", "WRITEABLE"])
 
 
 def rows_there(
