@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
 
 from mmvae_bary.checks import check_one_of
 
@@ -48,5 +49,6 @@ class CompileCallback(Callback):
                 f"CompileCallback: got accumulate_grad_batches={batches}, whose gradients CUDA "
                 "graphs overwrite, expected 1, or mode='default'"
             )
+        rank_zero_info("Compiling the training step: half a minute or more before the first one")
         # not dynamic, as training's batches are of one size
         pl_module.compile(mode=mode, backend=self.backend, dynamic=False)
