@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,18 @@ from hypothesis import Phase
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
-from mmvae_bary import Batch, DigitsDataModule, Modality, MultimodalDataModule, MultimodalVAE
+from mmvae_bary import (
+    MWBVAE,
+    WBVAE,
+    Batch,
+    DigitsDataModule,
+    Modality,
+    MoEVAE,
+    MoPoEVAE,
+    MultimodalDataModule,
+    MultimodalVAE,
+    PoEVAE,
+)
 from mmvae_bary.barycenters import Barycenter
 from mmvae_bary.distributions import DiagonalGaussian, diagonal_gaussian
 from mmvae_bary.likelihoods import Categorical, Laplace, Normal
@@ -34,6 +46,8 @@ _settings: dict[str, Any] = {"deadline": None, "phases": [Phase.generate]}
 hypothesis.settings.register_profile("ci", max_examples=25, derandomize=True, **_settings)
 hypothesis.settings.register_profile("nightly", max_examples=1000, **_settings)
 hypothesis.settings.load_profile("ci")
+
+PRESETS = [PoEVAE, MoEVAE, MoPoEVAE, WBVAE, MWBVAE]
 
 # MultiVae, which it imports, is only there to be compared with
 collect_ignore = [] if find_spec("multivae") else ["benchmarks/peer.py"]
@@ -192,5 +206,23 @@ def tiny_inputs(size: int = 5) -> dict[str, Tensor]:
     }
 
 
-def tiny_batch(size: int = 5) -> Batch:
-    return Batch(tiny_inputs(size), label=torch.arange(size) % 10)
+def tiny_batch(size: int = 5, *, masked: bool = False) -> Batch:
+    """A batch; where it is masked, the first sample alone has the first modality."""
+    inputs = tiny_inputs(size)
+    present = torch.ones(size, len(inputs), dtype=torch.bool) if masked else None
+    if present is not None:
+        present[1:, 0] = False
+    return Batch(inputs, present, torch.arange(size) % 10)
+
+
+class Batches:
+    """A loader of some batches, as Lightning takes each element of a list for one."""
+
+    def __init__(self, number: int = 1) -> None:
+        self.batches = [tiny_batch() for _ in range(number)]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self.batches)

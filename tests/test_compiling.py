@@ -17,23 +17,17 @@ from torch import Tensor, distributed, nn
 
 from mmvae_bary import (
     MWBVAE,
-    WBVAE,
     Barycenter,
     Batch,
     CompileCallback,
     HellingerMixture,
     JeffreysBarycenter,
-    MoEVAE,
-    MoPoEVAE,
     MultimodalVAE,
     NumericalBarycenter,
-    PoEVAE,
     SubsetMixture,
 )
 from mmvae_bary.divergences import jeffreys
-from tests.conftest import tiny_batch, tiny_model, trainer
-
-PRESETS = [PoEVAE, MoEVAE, MoPoEVAE, WBVAE, MWBVAE]
+from tests.conftest import PRESETS, Batches, tiny_batch, tiny_model, trainer
 
 
 @pytest.fixture(autouse=True)
@@ -53,11 +47,7 @@ def gradients(model: MultimodalVAE, batch: Batch) -> Sequence[Tensor]:
 def test_a_step_is_one_graph_of_the_same_gradients(
     preset: type[MultimodalVAE], masked: bool
 ) -> None:
-    model, batch = tiny_model(preset, 2), tiny_batch()
-    if masked:
-        present = torch.ones(5, 3, dtype=torch.bool)
-        present[1:, 0] = False
-        batch = Batch(batch.inputs, present, batch.label)
+    model, batch = tiny_model(preset, 2), tiny_batch(masked=masked)
     expected = gradients(model, batch)
     model.compile(backend="eager", fullgraph=True)
     for one, other in zip(gradients(model, batch), expected, strict=True):
@@ -94,19 +84,6 @@ class Losses(Callback):
         self.values.append(outputs["loss"])
 
 
-class SomeBatches:
-    """A loader, as Lightning takes each element of a list for one."""
-
-    def __init__(self) -> None:
-        self.batches = [tiny_batch() for _ in range(60)]
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return iter(self.batches)
-
-
 def losses(
     *callbacks: Callback, accelerator: str = "cpu", strategy: Any = "auto", **settings: Any
 ) -> Tensor:
@@ -115,7 +92,7 @@ def losses(
     fitting = trainer(
         kept, *callbacks, accelerator=accelerator, devices=1, strategy=strategy, max_epochs=1
     )
-    fitting.fit(tiny_model(MWBVAE, 2, **settings), SomeBatches(), SomeBatches())
+    fitting.fit(tiny_model(MWBVAE, 2, **settings), Batches(60), Batches())
     return torch.stack(kept.values).cpu()
 
 

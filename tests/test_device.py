@@ -16,15 +16,10 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from mmvae_bary import (
     MWBVAE,
-    WBVAE,
-    Batch,
     CoherenceCallback,
     LinearProbeCallback,
     LogLikelihoodCallback,
-    MoEVAE,
-    MoPoEVAE,
     MultimodalVAE,
-    PoEVAE,
     QualityCallback,
 )
 from mmvae_bary.callbacks.evaluation import source_rows
@@ -39,18 +34,13 @@ from mmvae_bary.metrics import (
 )
 from mmvae_bary.metrics.coherence import judged_sources, sources
 from mmvae_bary.networks import MLPClassifier
-from tests.conftest import SHAPES, tiny_batch, tiny_model
+from tests.conftest import PRESETS, SHAPES, tiny_batch, tiny_model
 
 Work = Callable[[], Tensor | None]
-PRESETS = [PoEVAE, MoEVAE, MoPoEVAE, WBVAE, MWBVAE]
 
 
 def training(cls: type[MultimodalVAE], masked: bool) -> Work:
-    model, batch = tiny_model(cls, 2), tiny_batch()
-    if masked:
-        present = torch.ones(5, 3, dtype=torch.bool)
-        present[1:, 0] = False
-        batch = Batch(batch.inputs, present, batch.label)
+    model, batch = tiny_model(cls, 2), tiny_batch(masked=masked)
     return lambda: model.elbo(batch, model.encode_batch(batch)).loss
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,9 @@ from mmvae_bary.likelihoods import Laplace, Normal
 from mmvae_bary.networks import MLPDecoder, MLPEncoder
 from tests.conftest import (
     LATENT_DIM,
+    PRESETS,
     SHAPES,
+    Batches,
     tiny_batch,
     tiny_inputs,
     tiny_modalities,
@@ -37,18 +39,7 @@ from tests.conftest import (
     trainer,
 )
 
-PRESETS = (PoEVAE, MoEVAE, MoPoEVAE, WBVAE, MWBVAE)
 presets = pytest.mark.parametrize("preset", PRESETS)
-
-
-class OneBatch:
-    """A loader, as Lightning takes each element of a list for one."""
-
-    def __len__(self) -> int:
-        return 1
-
-    def __iter__(self) -> Iterator[Batch]:
-        yield tiny_batch()
 
 
 def loss(model: MultimodalVAE, batch: Batch) -> torch.Tensor:
@@ -212,7 +203,7 @@ def test_warmup_raises_beta_linearly() -> None:
             used.append(model.current_beta)
 
     assert model.current_beta == 2.0  # of a loop of one's own
-    trainer(Betas(), max_epochs=6).fit(model, OneBatch(), OneBatch())
+    trainer(Betas(), max_epochs=6).fit(model, Batches(), Batches())
     assert used == [0.0, 0.5, 1.0, 1.5, 2.0, 2.0]
     model.warmth = 0.5
     assert model.eval().current_beta == 2.0
@@ -227,7 +218,7 @@ def test_a_training_step_of_ones_own_is_warmed_up() -> None:
             return self(batch).loss  # type: ignore[no-any-return]
 
     model = Own(tiny_modalities(), LATENT_DIM, warmup_steps=2)
-    trainer(max_epochs=3).fit(model, OneBatch(), OneBatch())
+    trainer(max_epochs=3).fit(model, Batches(), Batches())
     assert used == [0.0, 0.5, 1.0]
 
 
@@ -486,7 +477,7 @@ def test_a_schedule_takes_a_step_after_each_epoch() -> None:
         MWBVAE, scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, step_size=1, gamma=0.5)
     )
     fitting = trainer(max_epochs=3)
-    fitting.fit(model, OneBatch(), OneBatch())
+    fitting.fit(model, Batches(), Batches())
     assert fitting.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-3 / 8)
 
 
@@ -494,7 +485,7 @@ def test_a_checkpoint_keeps_the_numbers_of_a_model_made_in_python() -> None:
     weights = {"image": 1.0, "code": 2.0, "text": 3.0}
     model = tiny_model(MWBVAE, beta=7.0, warmup_steps=3, reconstruction_weights=weights)
     fitting = trainer(max_steps=1)
-    fitting.fit(model, OneBatch(), OneBatch())
+    fitting.fit(model, Batches(), Batches())
     fitting.save_checkpoint("a.ckpt")
     again = MWBVAE.load_from_checkpoint("a.ckpt", modalities=tiny_modalities())
     assert (again.beta, again.warmup_steps, again.latent_dim) == (7.0, 3, LATENT_DIM)
@@ -505,10 +496,10 @@ def test_a_checkpoint_keeps_the_numbers_of_a_model_made_in_python() -> None:
 
 def test_float64_trains_and_half_alone_is_refused() -> None:
     model = tiny_model(MWBVAE)
-    trainer(max_steps=2, precision="64-true").fit(model, OneBatch(), OneBatch())
+    trainer(max_steps=2, precision="64-true").fit(model, Batches(), Batches())
     assert model.encode(tiny_inputs()).mean.dtype == torch.float64
     with pytest.raises(ValueError, match=r"got precision bf16-true, .* expected 32-true, 64-true"):
-        trainer(max_steps=1, precision="bf16-true").fit(tiny_model(MWBVAE), OneBatch(), OneBatch())
+        trainer(max_steps=1, precision="bf16-true").fit(tiny_model(MWBVAE), Batches(), Batches())
 
 
 def test_many_modalities_are_asked_for_some_subsets() -> None:

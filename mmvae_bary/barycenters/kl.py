@@ -205,7 +205,7 @@ def mixture(components: Gaussian, weights: Tensor) -> Mixture:
     """The mixture of components of batch shape ``(..., K)``, weights scaled to sum to one."""
     shape = torch.broadcast_shapes(components.batch_shape, weights.shape)
     first = len(components.batch_shape)
-    # not by torch's expand, at which a graph of torch.compile breaks before torch 2.13
+    # not by torch's expand, at which a graph of torch.compile breaks in torch 2.11
     components = map_parameters(lambda x: x.expand(*shape, *x.shape[first:]), components)
     return Mixture(components, normalized(weights))
 
