@@ -170,7 +170,7 @@ class MultimodalCLI(LightningCLI):
         refuse_functions(self._given.as_dict())
 
     def before_instantiate_classes(self) -> None:
-        """Refuse to predict with nothing; print one table after a test; show a bar."""
+        """Refuse to predict with nothing; print one table of an evaluation; show a bar."""
         self._refuse_functions()  # a checkpoint has brought the settings of its model
         trainer = self._given.trainer
         counts = ("accumulate_grad_batches", "check_val_every_n_epoch")
@@ -179,8 +179,8 @@ class MultimodalCLI(LightningCLI):
             self.trainer_defaults["callbacks"] = [RunProgressBar()]
         if self.subcommand is None:
             return
-        if self.subcommand == "test":
-            self.config["test"].verbose = False
+        if self.subcommand in {"validate", "test"}:
+            self.config[self.subcommand].verbose = False
         if self.subcommand == "predict":  # written to a file as they come
             if self._given.ckpt_path is None:
                 raise ValueError("got nothing to predict with, expected --ckpt_path FILE")

@@ -300,8 +300,13 @@ def test_help_says_what_each_command_does(capsys: pytest.CaptureFixture[str]) ->
         assert "Write latents and imputed modalities of all samples to a file." in said
 
 
-def test_validate_and_predict(cache: str) -> None:
+def test_validate_and_predict(cache: str, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["validate", "--config=digits.yaml", *short(cache)])
+    said = capsys.readouterr().out
+    assert "on DigitsDataModule, validation set" in said
+    assert "image+text" in said
+    assert "loss " in said
+    assert "val/" not in said  # which Lightning's table has
     with pytest.raises(SystemExit, match="got nothing to predict with, expected --ckpt_path FILE"):
         cli.main(["predict", "--config=digits.yaml", *short(cache)])
     cli.main(["fit", "--config=digits.yaml", *short(cache)])

@@ -337,6 +337,13 @@ def drawn_and_kl(
     return [z, kl, *torch.autograd.grad(z.square().sum() + (rows * kl).sum(), of)]
 
 
+@pytest.fixture
+def small_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few rows at a time, where these are all that tests have."""
+    monkeypatch.setattr(lazy, "FUSED_ELEMENTS", 70)
+
+
+@pytest.mark.usefixtures("small_caches")
 @pytest.mark.parametrize("missing", [False, True], ids=["whole", "missing"])
 @pytest.mark.parametrize(
     ("inner", "options"),
@@ -351,7 +358,6 @@ def drawn_and_kl(
 def test_components_fused_when_needed_are_those_fused_at_once(
     inner: Barycenter, options: dict[str, Any], missing: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lazy, "FUSED_ELEMENTS", 70)  # a few rows at a time
     experts = tracked_experts(7)
     weights = torch.ones(7, M)
     weights[3, 0] = weights[4, 1:] = 0
@@ -374,6 +380,7 @@ class Tempered(ProductOfExperts):
         return super().fuse(experts, weights * self.temper)
 
 
+@pytest.mark.usefixtures("small_caches")
 @pytest.mark.parametrize(
     "mixture",
     [
@@ -393,13 +400,19 @@ def test_mixtures_that_are_fused_at_once(mixture: SubsetMixture) -> None:
     )
 
 
+def test_few_components_are_fused_at_once() -> None:
+    experts = tracked_experts(7)
+    assert not isinstance(SubsetMixture(WassersteinBarycenter())(experts), LazyMixture)
+
+
+@pytest.mark.usefixtures("small_caches")
 def test_an_empty_batch_has_an_empty_divergence() -> None:
     z, kl, *gradients = drawn_and_kl(SubsetMixture(WassersteinBarycenter()), tracked_experts(0))
     assert (z.shape, kl.shape, gradients[0].shape) == ((0, 3), (0,), (0, M, 3))
 
 
-def test_the_divergence_may_be_differentiated_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lazy, "FUSED_ELEMENTS", 70)
+@pytest.mark.usefixtures("small_caches")
+def test_the_divergence_may_be_differentiated_twice() -> None:
     loc, scale = (x.detach().double() for x in parameters(random_experts(4, M)))
 
     def divergence(loc: Tensor, scale: Tensor) -> Tensor:
@@ -412,12 +425,14 @@ def test_the_divergence_may_be_differentiated_twice(monkeypatch: pytest.MonkeyPa
     assert torch.autograd.gradgradcheck(divergence, inputs)
 
 
+@pytest.mark.usefixtures("small_caches")
 def test_many_draws_of_few_components_fuse_these() -> None:
     posterior = SubsetMixture(WassersteinBarycenter())(tracked_experts(5))
     assert posterior.rsample((50,)).shape == (50, 5, 3)
     assert posterior.rsample((50,)).requires_grad
 
 
+@pytest.mark.usefixtures("small_caches")
 @pytest.mark.parametrize("looking", [torch.no_grad, torch.inference_mode])
 def test_components_first_seen_without_gradients_have_them_later(looking: Any) -> None:
     experts = tracked_experts(5)
@@ -429,6 +444,7 @@ def test_components_first_seen_without_gradients_have_them_later(looking: Any) -
     assert (gradient > 0).all()
 
 
+@pytest.mark.usefixtures("small_caches")
 def test_components_are_fused_in_float32_under_autocast() -> None:
     experts = tracked_experts(5)
     mixture = SubsetMixture(ProductOfExperts())
@@ -441,6 +457,7 @@ def tracked_experts(size: int) -> Gaussian:
     return map_parameters(Tensor.requires_grad_, random_experts(size, M))
 
 
+@pytest.mark.usefixtures("small_caches")
 @pytest.mark.parametrize("broken", [torch.nan, torch.inf])
 def test_a_broken_expert_breaks_its_row_alone(broken: float) -> None:
     loc = torch.zeros(5, M, 3)

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 FUSED_ELEMENTS = 2**19  # of the scales fused at once: 2 MiB in float32, which caches hold
 
 
+def exceed_caches(experts: Gaussian, members: Tensor) -> bool:
+    """Whether components, of shape ``(..., K, M)`` in weights, are more than are fused at once."""
+    loc = parameters(experts)[0]
+    return loc.numel() // max(1, loc.shape[-2]) * members.shape[-2] > FUSED_ELEMENTS
+
+
 class LazyMixture(Mixture):
     """A mixture over subsets that does without having all its components in memory.
 

@@ -14,7 +14,7 @@ from torch.distributions import MultivariateNormal
 
 from mmvae_bary.barycenters.base import Barycenter, check_barycenter, may_look, normalized
 from mmvae_bary.barycenters.kl import mixture
-from mmvae_bary.barycenters.lazy import LazyMixture
+from mmvae_bary.barycenters.lazy import LazyMixture, exceed_caches
 from mmvae_bary.checks import check_one_of
 from mmvae_bary.distributions import (
     Mixture,
@@ -278,21 +278,22 @@ class SubsetMixture(Barycenter):
             return self.inner(experts, weights)
         return self(experts, weights)
 
-    def _may_be_lazy(self, experts: Gaussian, *weights: Tensor) -> bool:
+    def _may_be_lazy(self, experts: Gaussian, members: Tensor, weights: Tensor) -> bool:
         """Whether a :class:`LazyMixture` is right, and saves memory that costs time.
 
-        Fusing full covariances costs more than their memory, and the gradient of the weights
-        wants all components at once, as do GPUs, which may not look for what is to be replaced,
-        and compilers.
+        Few components stay in caches, fusing full covariances costs more than their memory, and
+        the gradient of the weights wants all components at once, as do GPUs, which may not look
+        for what is to be replaced, and compilers.
         """
         return (
             may_look(parameters(experts)[0])
+            and exceed_caches(experts, members)
             and self.inner.by_rows
             and next(self.inner.parameters(), None) is None  # which subclasses may have
             and not isinstance(experts, MultivariateNormal)
             and torch.is_grad_enabled()
             and any(x.requires_grad for x in parameters(experts))
-            and not any(x.requires_grad for x in weights)
+            and not (members.requires_grad or weights.requires_grad)
             and not self.prior_weight
         )
 

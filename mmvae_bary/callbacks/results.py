@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 
 from mmvae_bary.callbacks.base import data_of, measure_of, run_folder
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 class ResultsCallback(Callback):
     """After the test, print a table like the paper's and write ``results.json`` to the run.
 
-    Weights & Biases gets the table too.
+    Weights & Biases gets the table too. ``Trainer.validate`` prints one of the validation set.
     """
 
     def __init__(self) -> None:
@@ -88,8 +89,7 @@ class ResultsCallback(Callback):
         figures = {key: value.item() for key, value in trainer.callback_metrics.items()}
         meta = self._meta(trainer, pl_module)
         measure = measure_of(data_of(trainer))
-        rows = summary_rows(pl_module.names, measure, figures)
-        _print_table(pl_module.names, rows, measure, figures, meta)
+        _print_table(pl_module.names, measure, figures, meta, "test")
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,9 +97,20 @@ class ResultsCallback(Callback):
         write_whole(folder / "results.json", content + "\n")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
+                rows = summary_rows(pl_module.names, measure, figures)
                 table = [[given, *values] for given, values in rows]
                 logger.log_table("results", summary_columns(pl_module.names), table)
         rank_zero_info(f"The run is in {folder}")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print what ``mmvae validate`` found; validations within a fit are logged alone."""
+        if not trainer.is_global_zero or trainer.state.fn != TrainerFn.VALIDATING:
+            return
+        assert isinstance(pl_module, MultimodalVAE)
+        found = trainer.callback_metrics.items()
+        figures = {key.removeprefix("val/"): value.item() for key, value in found}
+        meta, measure = self._meta(trainer, pl_module), measure_of(data_of(trainer))
+        _print_table(pl_module.names, measure, figures, meta, "validation")
 
     def _since_fit_started(self) -> float:
         return 0.0 if self.fit_started is None else time.perf_counter() - self.fit_started
@@ -136,25 +147,27 @@ def _device_name(device: torch.device) -> str:
 
 def _print_table(
     names: tuple[str, ...],
-    rows: list[Row],
     measure: str,
     figures: dict[str, float],
     meta: dict[str, Any],
+    split: str,
 ) -> None:
     from rich import get_console
     from rich.table import Table
 
+    rows = summary_rows(names, measure, figures)
     judged = "coherence/mean" in figures
     references = _references(names, measure, figures, meta) if judged else []
     words = summary_words(names, [*rows, *references])
     console = get_console()  # the one that shows Lightning's bars, which stay below
-    console.print(summary_title(meta), style="italic", markup=False, highlight=False)
+    console.print(summary_title(meta, split), style="italic", markup=False, highlight=False)
     table = Table()
     for position, column in enumerate(words.header):
         table.add_column(column, justify="right" if position else "left")
     for number, cells in enumerate(words.rows, 2):
         table.add_row(*cells, end_section=number == len(rows))
-    console.print(table)
+    if len(words.header) > 1:  # else nothing was judged
+        console.print(table)
     legend = "; ".join([*_legend(measure, figures), *meta["notes"]])
     console.print(legend, style="dim", markup=False, highlight=False)
 
@@ -181,5 +194,6 @@ def _legend(measure: str, figures: dict[str, float]) -> list[str]:
         "in nats",
         "coherence/joint": "classifiers agree on what the prior gives: "
         f"{shown(figures.get('coherence/joint'))}",
+        "loss": f"loss {shown(figures.get('loss'), '.1f')}",
     }
     return [text for key, text in said.items() if key in figures]

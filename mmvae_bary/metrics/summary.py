@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     Row = tuple[str, list[float | None]]  # what is given, and the figures for it
 
 
-def summary_title(meta: Mapping[str, Any]) -> str:
+def summary_title(meta: Mapping[str, Any], split: str = "test") -> str:
     """What was judged on what, of what ``results.json`` says of a run."""
-    return f"{meta['model']}, {meta.get('barycenter', '–')}, on {meta['data']}, test set"
+    return f"{meta['model']}, {meta.get('barycenter', '–')}, on {meta['data']}, {split} set"
 
 
 def summary_words(names: tuple[str, ...], rows: Sequence[Row]) -> Words:
