@@ -302,7 +302,7 @@ def test_help_says_what_each_command_does(capsys: pytest.CaptureFixture[str]) ->
 
 def test_validate_and_predict(cache: str, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["validate", "--config=digits.yaml", *short(cache)])
-    said = capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
     assert "on DigitsDataModule, validation set" in said
     assert "image+text" in said
     assert "loss " in said
