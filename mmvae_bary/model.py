@@ -577,7 +577,10 @@ class MultimodalVAE(Pretrained):
         with seeded(seed, self.device):
             # a compiled graph has one beta, and would be compiled anew at each step of a warm-up
             terms: ELBO = self.forward(batch) if self.warmth < 1 else self(batch)
-        self._log_terms("train", terms, batch)
+        # a call of log() takes as long as a small network: each term where loggers write it, and
+        # once at the start of an epoch, for callbacks that look for it at the end
+        written = (self.global_step + 1) % max(1, self.trainer.log_every_n_steps) == 0
+        self._log_terms("train", terms, batch, each=written or batch_idx == 0)
         self.watch.see(terms, self.global_step)
         if self.device.type == "cpu" or self.global_step % LOOK == 0:
             self._refuse_broken()
@@ -680,10 +683,13 @@ class MultimodalVAE(Pretrained):
         encoding = self.encode_modalities(batch.inputs, batch.present)
         return self.elbo(batch, encoding), encoding
 
-    def _log_terms(self, stage: str, terms: ELBO, batch: Batch) -> None:
+    def _log_terms(self, stage: str, terms: ELBO, batch: Batch, *, each: bool = True) -> None:
+        """Log loss and KL and, if asked, each modality's term."""
         evaluated = stage != "train"
         values = {f"{stage}/loss": terms.loss, f"{stage}/kl": terms.kl}
         self.log_dict(values, batch_size=len(batch), sync_dist=evaluated)
+        if not each:
+            return
         present = presence(batch) if evaluated else None  # a step does not wait for a count
         for name, value in terms.log_likelihood.items():
             size = len(batch) if present is None else int(present[name].sum())

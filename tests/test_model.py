@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 
 from mmvae_bary import (
@@ -220,6 +223,21 @@ def test_a_training_step_of_ones_own_is_warmed_up() -> None:
     model = Own(tiny_modalities(), LATENT_DIM, warmup_steps=2)
     trainer(max_epochs=3).fit(model, Batches(), Batches())
     assert used == [0.0, 0.5, 1.0]
+
+
+def test_terms_are_logged_where_loggers_write_and_once_for_callbacks(tmp_path: Path) -> None:
+    run = Trainer(
+        max_epochs=2, log_every_n_steps=3, logger=CSVLogger(tmp_path), accelerator="cpu",
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    run.fit(tiny_model(MWBVAE), Batches(7), Batches())
+    with (Path(run.log_dir or "") / "metrics.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["train/loss"]]
+    assert [row["step"] for row in rows] == ["2", "5", "8", "11"]
+    assert all(row[f"train/reconstruction/{name}"] for row in rows for name in SHAPES)
+    short = trainer(max_steps=1)
+    short.fit(tiny_model(MWBVAE), Batches(), Batches())
+    assert {f"train/reconstruction/{name}" for name in SHAPES} < set(short.callback_metrics)
 
 
 def test_fusion_is_in_float32_under_autocast() -> None:
