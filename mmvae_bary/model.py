@@ -579,7 +579,8 @@ class MultimodalVAE(Pretrained):
             terms: ELBO = self.forward(batch) if self.warmth < 1 else self(batch)
         # a call of log() takes as long as a small network: each term where loggers write it, and
         # once at the start of an epoch, for callbacks that look for it at the end
-        written = (self.global_step + 1) % max(1, self.trainer.log_every_n_steps) == 0
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        written = (self.global_step + 1) % max(1, every) == 0
         self._log_terms("train", terms, batch, each=written or batch_idx == 0)
         self.watch.see(terms, self.global_step)
         if self.device.type == "cpu" or self.global_step % LOOK == 0:
