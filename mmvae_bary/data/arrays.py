@@ -101,7 +101,11 @@ class ArrayTuples:
 
     def __getitem__(self, index: Tensor) -> Batch:
         rows = self.rows[index]
-        inputs = {name: values[rows] for name, values in self.inputs.items()}
+        inputs = {
+            # rows are copied whole, in a fraction of the time of values[rows]
+            name: x[rows] if isinstance(x, SparseRows) else x.index_select(0, rows)
+            for name, x in self.inputs.items()
+        }
         present, label = (None if x is None else x[rows] for x in (self.present, self.labels))
         return Batch(inputs, present, label)
 

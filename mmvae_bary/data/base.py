@@ -67,7 +67,11 @@ class StoredTuples:
         return len(self.label)
 
     def __getitem__(self, index: Tensor) -> Batch:
-        inputs = {name: self._decode(name, values[index]) for name, values in self.inputs.items()}
+        inputs = {
+            # rows are copied whole, in a fraction of the time of values[index]
+            name: self._decode(name, values.index_select(0, index))
+            for name, values in self.inputs.items()
+        }
         return Batch(inputs, label=self.label[index])
 
     def to(self, device: torch.device) -> StoredTuples:

@@ -61,8 +61,8 @@ class PairedDigits:
         starts = _draw_starts(words) if self.starts is None else self.starts[index]
         text = shift_right(words, starts).long()
         inputs = {
-            "mnist": self.mnist[first].unsqueeze(1).float() / 255,
-            "svhn": self.svhn[second].float() / 255,
+            "mnist": self.mnist.index_select(0, first).unsqueeze(1).float() / 255,
+            "svhn": self.svhn.index_select(0, second).float() / 255,
             "text": one_hot(text, len(ALPHABET)).float(),
         }
         return Batch(inputs, label=label)
