@@ -44,6 +44,9 @@ FREE = (
     "trainer.enable_model_summary",
     "data.init_args.cache",
     "data.init_args.root",  # where the data lie on a machine
+    "checkpoint",  # a test is of the last weights
+    "samples",
+    "predictions",
 )
 
 
