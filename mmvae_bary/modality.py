@@ -123,7 +123,7 @@ class Modality(nn.Module):
         if shape != (2, 2 * width):
             raise ValueError(
                 f"{who} returned shape {shape} for a batch of 2, expected {(2, 2 * width)}: mean "
-                f"and log-variance of {latents}; a network's width is a setting of its own"
+                f"and log-variance of {latents}; set the network's own width to match"
             )
         who = f"modality {name!r}: the decoder"
         shape = output_shape(who, self.decoder, (2, width))

@@ -163,6 +163,8 @@ class MultimodalVAE(Pretrained):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.watch = Watch(self.names)
+        self.terms: dict[str, Tensor] = {}  # log-likelihood of each modality, of the last step
+        self.terms_logged = False  # in this fit
         self.warmth = 1.0  # the share of beta that counts at this step of the warm-up
         # checkpoints keep them, also those of a model that is made in Python
         self.save_hyperparameters(
@@ -577,15 +579,23 @@ class MultimodalVAE(Pretrained):
         with seeded(seed, self.device):
             # a compiled graph has one beta, and would be compiled anew at each step of a warm-up
             terms: ELBO = self.forward(batch) if self.warmth < 1 else self(batch)
-        # a call of log() takes as long as a small network: each term where loggers write it, and
-        # once at the start of an epoch, for callbacks that look for it at the end
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        written = (self.global_step + 1) % max(1, every) == 0
-        self._log_terms("train", terms, batch, each=written or batch_idx == 0)
+        self._log_sums("train", terms, batch)
+        self.terms = {name: x.detach() for name, x in terms.log_likelihood.items()}
         self.watch.see(terms, self.global_step)
         if self.device.type == "cpu" or self.global_step % LOOK == 0:
             self._refuse_broken()
         return terms.loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Log each modality's term where loggers write it, and where an epoch's end looks for it.
+
+        A call of ``log`` takes as long as a small network, so that other steps go without.
+        """
+        trainer: Any = self.trainer
+        written = trainer.log_every_n_steps and not self.global_step % trainer.log_every_n_steps
+        if written or trainer.is_last_batch or trainer.should_stop or not self.terms_logged:
+            self._log_terms("train", self.terms, batch)
+            self.terms_logged = True
 
     @uncompiled
     def validation_step(  # type: ignore[override]
@@ -651,6 +661,7 @@ class MultimodalVAE(Pretrained):
         """Take the seed of the training's draws from torch's."""
         self.stream = torch.initial_seed() % 2**63
         self.watch = Watch(self.names)
+        self.terms, self.terms_logged = {}, False
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep no weights that a broken loss has spoiled, and say of what barycenter they are."""
@@ -676,7 +687,8 @@ class MultimodalVAE(Pretrained):
     def _evaluate(self, stage: str, batch: Batch, batch_idx: int) -> Encoding:
         with seeded(derive_seed(self.batch_number(batch_idx)), self.device):
             terms, encoding = self._step(batch)
-        self._log_terms(stage, terms, batch)
+        self._log_sums(stage, terms, batch)
+        self._log_terms(stage, terms.log_likelihood, batch)
         return encoding
 
     def _step(self, batch: Batch) -> tuple[ELBO, Encoding]:
@@ -684,15 +696,14 @@ class MultimodalVAE(Pretrained):
         encoding = self.encode_modalities(batch.inputs, batch.present)
         return self.elbo(batch, encoding), encoding
 
-    def _log_terms(self, stage: str, terms: ELBO, batch: Batch, *, each: bool = True) -> None:
-        """Log loss and KL and, if asked, each modality's term."""
-        evaluated = stage != "train"
+    def _log_sums(self, stage: str, terms: ELBO, batch: Batch) -> None:
         values = {f"{stage}/loss": terms.loss, f"{stage}/kl": terms.kl}
-        self.log_dict(values, batch_size=len(batch), sync_dist=evaluated)
-        if not each:
-            return
+        self.log_dict(values, batch_size=len(batch), sync_dist=stage != "train")
+
+    def _log_terms(self, stage: str, terms: Mapping[str, Tensor], batch: Batch) -> None:
+        evaluated = stage != "train"
         present = presence(batch) if evaluated else None  # a step does not wait for a count
-        for name, value in terms.log_likelihood.items():
+        for name, value in terms.items():
             size = len(batch) if present is None else int(present[name].sum())
             key = f"{stage}/reconstruction/{name}"
             self.log(key, value, batch_size=size, sync_dist=evaluated)

@@ -225,19 +225,48 @@ def test_a_training_step_of_ones_own_is_warmed_up() -> None:
     assert used == [0.0, 0.5, 1.0]
 
 
-def test_terms_are_logged_where_loggers_write_and_once_for_callbacks(tmp_path: Path) -> None:
+class Stop(Callback):
+    """Stops training after a step."""
+
+    def __init__(self, step: int | None) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        trainer.should_stop = trainer.global_step == self.step
+
+
+@pytest.mark.parametrize(
+    ("every", "stop", "logged", "written"),
+    [
+        (3, None, [1, 3, 6, 7, 9, 12, 14], [3, 6, 9, 12]),
+        (7, 4, [1, 4], [4]),
+        (0, None, [1, 7, 14], []),
+    ],
+)
+def test_terms_are_logged_where_they_are_written_or_looked_for(
+    every: int, stop: int | None, logged: list[int], written: list[int], tmp_path: Path
+) -> None:
+    terms = {}
+
+    class Recording(MWBVAE):
+        def _log_terms(self, stage: str, *arguments: Any) -> None:
+            if stage == "train":
+                terms[self.global_step] = self.terms["image"].item()
+            super()._log_terms(stage, *arguments)
+
     run = Trainer(
-        max_epochs=2, log_every_n_steps=3, logger=CSVLogger(tmp_path), accelerator="cpu",
+        max_epochs=2, log_every_n_steps=every, logger=CSVLogger(tmp_path), accelerator="cpu",
+        callbacks=[Stop(stop)], num_sanity_val_steps=0,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
-    run.fit(tiny_model(MWBVAE), Batches(7), Batches())
-    with (Path(run.log_dir or "") / "metrics.csv").open(encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["train/loss"]]
-    assert [row["step"] for row in rows] == ["2", "5", "8", "11"]
-    assert all(row[f"train/reconstruction/{name}"] for row in rows for name in SHAPES)
-    short = trainer(max_steps=1)
-    short.fit(tiny_model(MWBVAE), Batches(), Batches())
-    assert {f"train/reconstruction/{name}" for name in SHAPES} < set(short.callback_metrics)
+    run.fit(Recording(tiny_modalities(), LATENT_DIM), Batches(7), Batches())
+    assert list(terms) == logged
+    path = Path(run.log_dir or "") / "metrics.csv"
+    rows = list(csv.DictReader(path.read_text("utf-8").splitlines())) if path.is_file() else []
+    key = "train/reconstruction/image"
+    found = {int(row["step"]) + 1: float(row[key]) for row in rows if row.get(key)}
+    assert found == pytest.approx({step: terms[step] for step in written})
+    assert run.callback_metrics[key].item() == terms[logged[-1]]
 
 
 def test_fusion_is_in_float32_under_autocast() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent
 
 from mmvae_bary import (
+    MWBVAE,
     Batch,
     GeometricBarycenter,
     JeffreysBarycenter,
@@ -405,9 +406,11 @@ def test_few_components_are_fused_at_once() -> None:
     assert not isinstance(SubsetMixture(WassersteinBarycenter())(experts), LazyMixture)
 
 
-@pytest.mark.usefixtures("small_caches")
-def test_an_empty_batch_has_an_empty_divergence() -> None:
-    z, kl, *gradients = drawn_and_kl(SubsetMixture(WassersteinBarycenter()), tracked_experts(0))
+def test_an_empty_batch_has_an_empty_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lazy, "FUSED_ELEMENTS", -1)
+    mixture = SubsetMixture(WassersteinBarycenter())
+    assert isinstance(mixture(tracked_experts(0)), LazyMixture)
+    z, kl, *gradients = drawn_and_kl(mixture, tracked_experts(0))
     assert (z.shape, kl.shape, gradients[0].shape) == ((0, 3), (0,), (0, M, 3))
 
 
@@ -451,6 +454,32 @@ def test_components_are_fused_in_float32_under_autocast() -> None:
     torch.testing.assert_close(
         drawn_and_kl(mixture, experts, autocast=True), drawn_and_kl(mixture, experts)
     )
+
+
+@pytest.mark.usefixtures("small_caches")
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_training_step_has_the_gradients_of_fusing_at_once(
+    masked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, batch = tiny_model(MWBVAE), tiny_batch(masked=masked)
+    lazily = []
+
+    def gradients() -> tuple[Tensor, ...]:
+        torch.manual_seed(0)
+        return torch.autograd.grad(model(batch).loss, list(model.parameters()))
+
+    average = LazyMixture.average
+
+    def counted(mixture: LazyMixture, *given: Any) -> Tensor:
+        lazily.append(mixture)
+        return average(mixture, *given)
+
+    monkeypatch.setattr(LazyMixture, "average", counted)
+    found = gradients()
+    assert len(lazily) == 1
+    monkeypatch.setattr(WassersteinBarycenter, "by_rows", False)
+    torch.testing.assert_close(found, gradients())
+    assert len(lazily) == 1
 
 
 def tracked_experts(size: int) -> Gaussian:

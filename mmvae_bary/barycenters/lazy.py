@@ -21,9 +21,10 @@ FUSED_ELEMENTS = 2**19  # of the scales fused at once: 2 MiB in float32, which c
 
 
 def exceed_caches(experts: Gaussian, members: Tensor) -> bool:
-    """Whether components, of shape ``(..., K, M)`` in weights, are more than are fused at once."""
-    loc = parameters(experts)[0]
-    return loc.numel() // max(1, loc.shape[-2]) * members.shape[-2] > FUSED_ELEMENTS
+    """Whether the components of K subsets, ``(..., K, M)``, are more than are fused at once."""
+    rows = torch.broadcast_shapes((*experts.batch_shape[:-1], 1), members.shape[:-1])
+    number: int = rows.numel() * experts.event_shape.numel()
+    return number > FUSED_ELEMENTS
 
 
 class LazyMixture(Mixture):

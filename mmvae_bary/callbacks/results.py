@@ -89,7 +89,8 @@ class ResultsCallback(Callback):
         figures = {key: value.item() for key, value in trainer.callback_metrics.items()}
         meta = self._meta(trainer, pl_module)
         measure = measure_of(data_of(trainer))
-        _print_table(pl_module.names, measure, figures, meta, "test")
+        plain = {key.removeprefix("test/"): value for key, value in figures.items()}
+        _print_table(pl_module.names, measure, plain, meta, "test")
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -194,6 +195,10 @@ def _legend(measure: str, figures: dict[str, float]) -> list[str]:
         "in nats",
         "coherence/joint": "classifiers agree on what the prior gives: "
         f"{shown(figures.get('coherence/joint'))}",
-        "loss": f"loss {shown(figures.get('loss'), '.1f')}",
     }
-    return [text for key, text in said.items() if key in figures]
+    terms = [
+        f"{key.replace('/', ' of ')} {value:.1f}"
+        for key, value in figures.items()
+        if key in {"loss", "kl"} or key.startswith("reconstruction/")
+    ]
+    return [*(text for key, text in said.items() if key in figures), *terms]

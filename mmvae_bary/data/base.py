@@ -26,7 +26,10 @@ SPLITS = ("train", "validation", "test")
 
 
 class TupleDataset(Protocol):
-    """Samples that are read many at a time: an index tensor in, a batch out."""
+    """Samples that are read many at a time: a vector of their numbers in, a batch out.
+
+    The numbers are int64, from zero, on the data's device.
+    """
 
     def __len__(self) -> int: ...
 
