@@ -124,6 +124,7 @@ class MultimodalCLI(LightningCLI):
         given = _packaged(given)
         self.config = parser.parse_args(given)
         self._refuse_functions()  # before the data are made, to say what they hold
+        self.read: MultimodalDataModule | None = None
         if said := self._modalities():
             # parsed, so that they are checked and stand in the run's configuration
             option = f"--model.init_args.modalities={json.dumps(said)}"
@@ -149,13 +150,15 @@ class MultimodalCLI(LightningCLI):
         config = self._given
         if config.model is None or config.data is None or config.model.init_args.modalities:
             return {}
-        data = instantiate_class((), config.data.as_dict())
-        said: dict[str, Any] = getattr(data, "specifications", dict)()
+        self.read = instantiate_class((), config.data.as_dict())
+        said: dict[str, Any] = getattr(self.read, "specifications", dict)()
         return said
 
     def instantiate_classes(self) -> None:
         """Build everything; checkpoints keep the model's YAML, to be loaded from Python."""
         super().instantiate_classes()
+        if self.read and self.subcommand == "fit":  # else a checkpoint says what data are like
+            self.datamodule = self.read  # not to read the same twice
         settings = self.config_dump["model"]
         self.model.save_hyperparameters(hyperparameters(**settings))
         strategy = self.trainer.strategy

@@ -497,9 +497,10 @@ def test_files_to_predictions_on_the_command_line(
     run = Path("runs/own/version_0")
     config = (run / "config.yaml").read_text(encoding="utf-8")
     assert "mmvae_bary.likelihoods.NegativeBinomial" in config  # the choice is kept
-    printed = capsys.readouterr().out
-    assert "rna+protein" in printed
-    assert "→" not in printed  # nothing judges coherence
+    printed = capsys.readouterr()
+    assert "rna+protein" in printed.out
+    assert "→" not in printed.out  # nothing judges coherence
+    assert printed.err.count("samples have it") == 2  # each table is read once
     checkpoint = run / "checkpoints" / "last.ckpt"
     cli.main(["predict", f"--config={run}/config.yaml", f"--ckpt_path={checkpoint}", *quick[1:]])
     with np.load("runs/own/version_1/predictions.npz") as file:
