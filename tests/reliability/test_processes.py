@@ -122,7 +122,7 @@ def test_two_processes_that_are_told_to_stop_save_their_last_step(tally: Tally) 
         try:
             child = second_of(process)
             process.terminate()
-            wait_for(lambda: process.poll() is not None and not alive(child))
+            wait_for(lambda: process.poll() is not None and not alive(child), 240)
         finally:
             process.kill()
             process.wait()
