@@ -107,7 +107,7 @@ def test_a_dead_process_ends_the_run(who: str, tally: Tally) -> None:
             other = process.pid if who == "second" else child
             if who == "first":
                 process.wait()
-            wait_for(lambda: process.poll() is not None and not alive(other), 60)
+            wait_for(lambda: process.poll() is not None and not alive(other))
         finally:
             process.kill()
             process.wait()
@@ -122,7 +122,7 @@ def test_two_processes_that_are_told_to_stop_save_their_last_step(tally: Tally) 
         try:
             child = second_of(process)
             process.terminate()
-            wait_for(lambda: process.poll() is not None and not alive(child), 240)
+            wait_for(lambda: process.poll() is not None and not alive(child))
         finally:
             process.kill()
             process.wait()
