@@ -254,7 +254,7 @@ def read_until(words: str, process: subprocess.Popen[str]) -> None:
 
 def stop(process: subprocess.Popen[str], number: signal.Signals) -> None:
     process.send_signal(number)
-    said, _ = process.communicate(timeout=300)
+    said, _ = process.communicate(timeout=100)
     assert process.returncode == 130, said
     assert "mmvae: stopped; the same command goes on from here" in said
 

@@ -143,7 +143,7 @@ def test_a_run_that_is_told_to_stop_saves_its_last_step(tmp_path: Path, tally: T
         same(whole, stopped)
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 240) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "waited for nothing"

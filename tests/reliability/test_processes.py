@@ -107,7 +107,7 @@ def test_a_dead_process_ends_the_run(who: str, tally: Tally) -> None:
             other = process.pid if who == "second" else child
             if who == "first":
                 process.wait()
-            wait_for(lambda: process.poll() is not None and not alive(other))
+            wait_for(lambda: process.poll() is not None and not alive(other), 60)
         finally:
             process.kill()
             process.wait()
