@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -88,9 +88,7 @@ class ResultsCallback(Callback):
         self.seconds["test"] = time.perf_counter() - self.test_started
         figures = {key: value.item() for key, value in trainer.callback_metrics.items()}
         meta = self._meta(trainer, pl_module)
-        measure = measure_of(data_of(trainer))
-        plain = {key.removeprefix("test/"): value for key, value in figures.items()}
-        _print_table(pl_module.names, measure, plain, meta, "test")
+        rows = _show(pl_module.names, measure_of(data_of(trainer)), figures, meta, "test")
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +96,6 @@ class ResultsCallback(Callback):
         write_whole(folder / "results.json", content + "\n")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                rows = summary_rows(pl_module.names, measure, figures)
                 table = [[given, *values] for given, values in rows]
                 logger.log_table("results", summary_columns(pl_module.names), table)
         rank_zero_info(f"The run is in {folder}")
@@ -108,10 +105,9 @@ class ResultsCallback(Callback):
         if not trainer.is_global_zero or trainer.state.fn != TrainerFn.VALIDATING:
             return
         assert isinstance(pl_module, MultimodalVAE)
-        found = trainer.callback_metrics.items()
-        figures = {key.removeprefix("val/"): value.item() for key, value in found}
-        meta, measure = self._meta(trainer, pl_module), measure_of(data_of(trainer))
-        _print_table(pl_module.names, measure, figures, meta, "validation")
+        figures = {key: value.item() for key, value in trainer.callback_metrics.items()}
+        meta = self._meta(trainer, pl_module)
+        _show(pl_module.names, measure_of(data_of(trainer)), figures, meta, "validation")
 
     def _since_fit_started(self) -> float:
         return 0.0 if self.fit_started is None else time.perf_counter() - self.fit_started
@@ -146,16 +142,19 @@ def _device_name(device: torch.device) -> str:
     return f"{platform.machine()} {device.type}, {torch.get_num_threads()} threads"
 
 
-def _print_table(
+def _show(
     names: tuple[str, ...],
     measure: str,
     figures: dict[str, float],
     meta: dict[str, Any],
-    split: str,
-) -> None:
+    split: Literal["validation", "test"],
+) -> list[Row]:
+    """Print the table of a split; its rows."""
     from rich import get_console
     from rich.table import Table
 
+    prefix = {"validation": "val/", "test": "test/"}[split]
+    figures = {key.removeprefix(prefix): value for key, value in figures.items()}
     rows = summary_rows(names, measure, figures)
     judged = "coherence/mean" in figures
     references = _references(names, measure, figures, meta) if judged else []
@@ -171,6 +170,7 @@ def _print_table(
         console.print(table)
     legend = "; ".join([*_legend(measure, figures), *meta["notes"]])
     console.print(legend, style="dim", markup=False, highlight=False)
+    return rows
 
 
 def _references(
