@@ -94,8 +94,18 @@ class Run:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """All settings that must be equal for runs to be averaged, by dotted name."""
-        return {key: value for key, value in _flat(self.config) if not _starts(key, FREE)}
+        """All settings that must be equal for runs to be averaged, by dotted name.
+
+        Compiled or not is none: it changes a run as another seed does.
+        """
+        trainer = self.config["trainer"]
+        callbacks = [
+            callback
+            for callback in trainer["callbacks"] or []
+            if not callback["class_path"].endswith("CompileCallback")
+        ]
+        config = self.config | {"trainer": trainer | {"callbacks": callbacks}}
+        return {key: value for key, value in _flat(config) if not _starts(key, FREE)}
 
     def _repr_html_(self) -> str:
         """In a notebook: the table that the run ended with."""

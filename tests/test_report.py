@@ -325,10 +325,12 @@ def test_what_a_reader_must_know_is_named() -> None:
     assert remarks(by_model([read_run(make_run(Path("c")))])) == []
 
 
-def test_runs_are_compared_wherever_their_data_lie_and_however_often_they_were_saved() -> None:
+def test_runs_are_compared_wherever_their_data_lie_however_saved_and_compiled_or_not() -> None:
     runs = [make_run(Path(name), seed=seed) for seed, name in enumerate("ab")]
     change_config(runs[1], lambda config: config["data"]["init_args"].update(root="elsewhere"))
     change_config(runs[1], lambda config: config.update(checkpoint={"every_n_epochs": 5}))
+    compiling = {"class_path": "mmvae_bary.CompileCallback", "init_args": {"mode": "default"}}
+    change_config(runs[1], lambda config: config["trainer"]["callbacks"].append(compiling))
     assert [len(group) for group in by_model([read_run(run) for run in runs]).values()] == [2]
 
 
