@@ -104,7 +104,7 @@ class Run:
             for callback in trainer["callbacks"] or []
             if not callback["class_path"].endswith("CompileCallback")
         ]
-        config = self.config | {"trainer": trainer | {"callbacks": callbacks}}
+        config = {**self.config, "trainer": {**trainer, "callbacks": callbacks}}
         return {key: value for key, value in _flat(config) if not _starts(key, FREE)}
 
     def _repr_html_(self) -> str:
