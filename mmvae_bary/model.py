@@ -163,7 +163,7 @@ class MultimodalVAE(Pretrained):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.watch = Watch(self.names)
-        self.terms: dict[str, Tensor] = {}  # log-likelihood of each modality, of the last step
+        self.terms: ELBO | None = None  # of the last step
         self.terms_logged = False  # in this fit
         self.warmth = 1.0  # the share of beta that counts at this step of the warm-up
         # checkpoints keep them, also those of a model that is made in Python
@@ -579,21 +579,22 @@ class MultimodalVAE(Pretrained):
         with seeded(seed, self.device):
             # a compiled graph has one beta, and would be compiled anew at each step of a warm-up
             terms: ELBO = self.forward(batch) if self.warmth < 1 else self(batch)
-        self._log_sums("train", terms, batch)
-        self.terms = {name: x.detach() for name, x in terms.log_likelihood.items()}
+        self.log("train/loss", terms.loss, batch_size=len(batch))
+        self.terms = terms.detach()
         self.watch.see(terms, self.global_step)
         if self.device.type == "cpu" or self.global_step % LOOK == 0:
             self._refuse_broken()
         return terms.loss
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Log each modality's term where loggers write it, and where an epoch's end looks for it.
+        """Log the loss's terms where loggers write them, and where an epoch's end looks for them.
 
         A call of ``log`` takes as long as a small network, so that other steps go without.
         """
         trainer: Any = self.trainer
         written = trainer.log_every_n_steps and not self.global_step % trainer.log_every_n_steps
-        if written or trainer.is_last_batch or trainer.should_stop or not self.terms_logged:
+        wanted = written or trainer.is_last_batch or trainer.should_stop or not self.terms_logged
+        if wanted and self.terms is not None:
             self._log_terms("train", self.terms, batch)
             self.terms_logged = True
 
@@ -661,7 +662,7 @@ class MultimodalVAE(Pretrained):
         """Take the seed of the training's draws from torch's."""
         self.stream = torch.initial_seed() % 2**63
         self.watch = Watch(self.names)
-        self.terms, self.terms_logged = {}, False
+        self.terms, self.terms_logged = None, False
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep no weights that a broken loss has spoiled, and say of what barycenter they are."""
@@ -687,8 +688,8 @@ class MultimodalVAE(Pretrained):
     def _evaluate(self, stage: str, batch: Batch, batch_idx: int) -> Encoding:
         with seeded(derive_seed(self.batch_number(batch_idx)), self.device):
             terms, encoding = self._step(batch)
-        self._log_sums(stage, terms, batch)
-        self._log_terms(stage, terms.log_likelihood, batch)
+        self.log(f"{stage}/loss", terms.loss, batch_size=len(batch), sync_dist=True)
+        self._log_terms(stage, terms, batch)
         return encoding
 
     def _step(self, batch: Batch) -> tuple[ELBO, Encoding]:
@@ -696,14 +697,11 @@ class MultimodalVAE(Pretrained):
         encoding = self.encode_modalities(batch.inputs, batch.present)
         return self.elbo(batch, encoding), encoding
 
-    def _log_sums(self, stage: str, terms: ELBO, batch: Batch) -> None:
-        values = {f"{stage}/loss": terms.loss, f"{stage}/kl": terms.kl}
-        self.log_dict(values, batch_size=len(batch), sync_dist=stage != "train")
-
-    def _log_terms(self, stage: str, terms: Mapping[str, Tensor], batch: Batch) -> None:
+    def _log_terms(self, stage: str, terms: ELBO, batch: Batch) -> None:
         evaluated = stage != "train"
+        self.log(f"{stage}/kl", terms.kl, batch_size=len(batch), sync_dist=evaluated)
         present = presence(batch) if evaluated else None  # a step does not wait for a count
-        for name, value in terms.items():
+        for name, value in terms.log_likelihood.items():
             size = len(batch) if present is None else int(present[name].sum())
             key = f"{stage}/reconstruction/{name}"
             self.log(key, value, batch_size=size, sync_dist=evaluated)

@@ -30,6 +30,11 @@ class ELBO(NamedTuple):
     log_likelihood: dict[str, Tensor]
     kl: Tensor
 
+    def detach(self) -> ELBO:
+        """The same terms, without the graph that made them."""
+        log_likelihood = {name: x.detach() for name, x in self.log_likelihood.items()}
+        return ELBO(self.loss.detach(), log_likelihood, self.kl.detach())
+
 
 class PrivateLatent(NamedTuple):
     """The posterior of a modality's private latent, batch shape ``(B,)``, and its KL's weight."""

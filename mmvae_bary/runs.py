@@ -310,7 +310,7 @@ def _classifier_remarks(runs: Sequence[Run]) -> Iterator[str]:
         if len(set(scores)) > 1:
             yield (
                 f"The runs were judged by different classifiers of {name!r}: their test {measure} "
-                f"goes from {min(scores):.3f} to {max(scores):.3f}."
+                f"goes from {min(scores):.4f} to {max(scores):.4f}."
             )
         gate = max((run.gate.get(name, 0.0) for run in runs), default=0.0)
         if scores and min(scores) < gate:

@@ -251,7 +251,8 @@ def test_terms_are_logged_where_they_are_written_or_looked_for(
     class Recording(MWBVAE):
         def _log_terms(self, stage: str, *arguments: Any) -> None:
             if stage == "train":
-                terms[self.global_step] = self.terms["image"].item()
+                assert self.terms is not None
+                terms[self.global_step] = self.terms.log_likelihood["image"].item()
             super()._log_terms(stage, *arguments)
 
     run = Trainer(

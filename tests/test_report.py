@@ -310,7 +310,7 @@ def test_what_a_reader_must_know_is_named() -> None:
     expected = [
         "WBVAE seed 0 failed and is left out.",
         "The runs were judged by different classifiers of 'scene': their test accuracy goes from "
-        "0.400 to 0.970.",
+        "0.4000 to 0.9700.",
         "The classifier of 'scene' has a test accuracy of 0.400, below its gate of 0.9: coherence "
         "towards 'scene' means little.",
         "1 of 2 runs have no classifier of 'text': coherence towards 'text' was not judged in "
