@@ -9,7 +9,6 @@ import argparse
 from collections import defaultdict
 
 import torch
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from mmvae_bary import MWBVAE
@@ -40,7 +39,7 @@ def shares(device: torch.device, precision: str) -> dict[str, float]:
             step()
     sums: dict[str, float] = defaultdict(float)
     for event in found.key_averages():
-        if event.device_type != DeviceType.CPU:  # a kernel, whose time its operation has too
+        if event.device_type.name != "CPU":  # a kernel, whose time its operation has too
             continue
         kind = next(k for k, parts in KINDS.items() if any(p in event.key for p in parts))
         took = event.self_device_time_total if on_gpu else event.self_cpu_time_total
