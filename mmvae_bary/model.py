@@ -589,11 +589,13 @@ class MultimodalVAE(Pretrained):
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Log the loss's terms where loggers write them, and where an epoch's end looks for them.
 
-        A call of ``log`` takes as long as a small network, so that other steps go without.
+        A call of ``log`` takes as long as a small network, so that other steps go without: what
+        monitors in between should look at ``"train/loss"``, which is logged in each.
         """
         trainer: Any = self.trainer
         written = trainer.log_every_n_steps and not self.global_step % trainer.log_every_n_steps
-        wanted = written or trainer.is_last_batch or trainer.should_stop or not self.terms_logged
+        ends = trainer.should_stop or self.global_step == trainer.max_steps
+        wanted = written or trainer.is_last_batch or ends or not self.terms_logged
         if wanted and self.terms is not None:
             self._log_terms("train", self.terms, batch)
             self.terms_logged = True

@@ -240,7 +240,7 @@ def _facts(models: Models) -> dict[str, Words]:
     runs = {label: list(group) for label, group in models.items()}
     first = next(iter(runs.values()))[0]
     scores = [
-        [name, f"{first.classifiers[name]:.3f}", str(first.gate.get(name, "–"))]
+        [name, f"{first.classifiers[name]:.4f}", str(first.gate.get(name, "–"))]
         for name in first.names
         if name in first.classifiers
     ]

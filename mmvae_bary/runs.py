@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 PAPER_MODELS = ("PoEVAE", "MoEVAE", "MoPoEVAE", "WBVAE", "MWBVAE")
 META = {"model", "seed", "versions", "data"}
 SECTIONS = {"model", "data", "trainer", "ckpt_path"}  # the last one at the end of the file
+COMPILES = "CompileCallback"
 # Settings that two runs of one comparison may differ in
 FREE = (
     "seed_everything",
@@ -84,9 +85,21 @@ class Run:
         return scores
 
     @property
+    def callbacks(self) -> list[dict[str, Any]]:
+        """Those of the trainer, of which a single one stands in a configuration without a list."""
+        given = (self.config.get("trainer") or {}).get("callbacks") or []
+        return given if isinstance(given, list) else [given]
+
+    @property
+    def compiled(self) -> str:
+        """Whether its steps were, in words."""
+        paths = [callback["class_path"] for callback in self.callbacks]
+        return "compiled" if any(path.endswith(COMPILES) for path in paths) else "as written"
+
+    @property
     def gate(self) -> Mapping[str, float]:
         """Modality to the score below which its classifier is unfit to judge."""
-        for callback in self.config["trainer"]["callbacks"] or []:
+        for callback in self.callbacks:
             if callback["class_path"].endswith("CoherenceCallback"):
                 gate = callback["init_args"]["gate"]
                 return gate if isinstance(gate, dict) else dict.fromkeys(self.names, gate)
@@ -98,13 +111,9 @@ class Run:
 
         Compiled or not is none: it changes a run as another seed does.
         """
-        trainer = self.config["trainer"]
-        callbacks = [
-            callback
-            for callback in trainer["callbacks"] or []
-            if not callback["class_path"].endswith("CompileCallback")
-        ]
-        config = {**self.config, "trainer": {**trainer, "callbacks": callbacks}}
+        callbacks = [x for x in self.callbacks if not x["class_path"].endswith(COMPILES)]
+        trainer = {**(self.config.get("trainer") or {}), "callbacks": callbacks}
+        config = {**self.config, "trainer": trainer}
         return {key: value for key, value in _flat(config) if not _starts(key, FREE)}
 
     def _repr_html_(self) -> str:
@@ -289,6 +298,7 @@ def remarks(models: Mapping[str, Sequence[Run]]) -> list[str]:
         *_seed_remarks(models),
         *_varying("steps", {str(run.meta.get("steps")) for run in runs}),
         *_varying("numbers of processes", {str(run.meta.get("processes")) for run in runs}),
+        *_varying("training steps", {run.compiled for run in runs}),
         *_varying("devices", {str(run.meta.get("device")) for run in runs}),
         *_varying("torch versions", {str(run.meta["versions"].get("torch")) for run in runs}),
         *_not_finite(models),
@@ -315,7 +325,7 @@ def _classifier_remarks(runs: Sequence[Run]) -> Iterator[str]:
         gate = max((run.gate.get(name, 0.0) for run in runs), default=0.0)
         if scores and min(scores) < gate:
             yield (
-                f"The classifier of {name!r} has a test {measure} of {min(scores):.3f}, below its "
+                f"The classifier of {name!r} has a test {measure} of {min(scores):.4f}, below its "
                 f"gate of {gate}: coherence towards {name!r} means little."
             )
 

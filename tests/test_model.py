@@ -12,7 +12,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
-from torch import nn
+from torch import Tensor, nn
 
 from mmvae_bary import (
     MWBVAE,
@@ -30,6 +30,7 @@ from mmvae_bary.distributions import standard_gaussian
 from mmvae_bary.divergences import kl
 from mmvae_bary.likelihoods import Laplace, Normal
 from mmvae_bary.networks import MLPDecoder, MLPEncoder
+from mmvae_bary.objectives import ELBO
 from tests.conftest import (
     LATENT_DIM,
     PRESETS,
@@ -226,37 +227,46 @@ def test_a_training_step_of_ones_own_is_warmed_up() -> None:
 
 
 class Stop(Callback):
-    """Stops training after a step."""
+    """Stops training after a step; looks at the loss after each."""
 
     def __init__(self, step: int | None) -> None:
         self.step = step
 
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+    def on_train_batch_end(  # type: ignore[override]
+        self, trainer: Trainer, model: MultimodalVAE, outputs: dict[str, Tensor], *_: Any
+    ) -> None:
+        assert trainer.callback_metrics["train/loss"] == outputs["loss"]
         trainer.should_stop = trainer.global_step == self.step
 
 
 @pytest.mark.parametrize(
-    ("every", "stop", "logged", "written"),
+    ("every", "stop", "steps", "logged", "written"),
     [
-        (3, None, [1, 3, 6, 7, 9, 12, 14], [3, 6, 9, 12]),
-        (7, 4, [1, 4], [4]),
-        (0, None, [1, 7, 14], []),
+        (3, None, 14, [1, 3, 6, 7, 9, 12, 14], [3, 6, 9, 12]),
+        (7, 4, 14, [1, 4], [4]),
+        (0, None, 14, [1, 7, 14], []),
+        (0, None, 10, [1, 7, 10], []),
     ],
 )
 def test_terms_are_logged_where_they_are_written_or_looked_for(
-    every: int, stop: int | None, logged: list[int], written: list[int], tmp_path: Path
+    every: int,
+    stop: int | None,
+    steps: int,
+    logged: list[int],
+    written: list[int],
+    tmp_path: Path,
 ) -> None:
-    terms = {}
+    terms: dict[int, ELBO] = {}
 
     class Recording(MWBVAE):
         def _log_terms(self, stage: str, *arguments: Any) -> None:
             if stage == "train":
                 assert self.terms is not None
-                terms[self.global_step] = self.terms.log_likelihood["image"].item()
+                terms[self.global_step] = self.terms
             super()._log_terms(stage, *arguments)
 
     run = Trainer(
-        max_epochs=2, log_every_n_steps=every, logger=CSVLogger(tmp_path), accelerator="cpu",
+        max_steps=steps, log_every_n_steps=every, logger=CSVLogger(tmp_path), accelerator="cpu",
         callbacks=[Stop(stop)], num_sanity_val_steps=0,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
@@ -264,10 +274,16 @@ def test_terms_are_logged_where_they_are_written_or_looked_for(
     assert list(terms) == logged
     path = Path(run.log_dir or "") / "metrics.csv"
     rows = list(csv.DictReader(path.read_text("utf-8").splitlines())) if path.is_file() else []
-    key = "train/reconstruction/image"
-    found = {int(row["step"]) + 1: float(row[key]) for row in rows if row.get(key)}
-    assert found == pytest.approx({step: terms[step] for step in written})
-    assert run.callback_metrics[key].item() == terms[logged[-1]]
+    kept = {
+        "train/kl": {step: x.kl.item() for step, x in terms.items()},
+        "train/reconstruction/image": {
+            step: x.log_likelihood["image"].item() for step, x in terms.items()
+        },
+    }
+    for key, values in kept.items():
+        found = {int(row["step"]) + 1: float(row[key]) for row in rows if row.get(key)}
+        assert found == pytest.approx({step: values[step] for step in written})
+        assert run.callback_metrics[key].item() == values[logged[-1]]
 
 
 def test_fusion_is_in_float32_under_autocast() -> None:

@@ -311,8 +311,8 @@ def test_what_a_reader_must_know_is_named() -> None:
         "WBVAE seed 0 failed and is left out.",
         "The runs were judged by different classifiers of 'scene': their test accuracy goes from "
         "0.4000 to 0.9700.",
-        "The classifier of 'scene' has a test accuracy of 0.400, below its gate of 0.9: coherence "
-        "towards 'scene' means little.",
+        "The classifier of 'scene' has a test accuracy of 0.4000, below its gate of 0.9: "
+        "coherence towards 'scene' means little.",
         "1 of 2 runs have no classifier of 'text': coherence towards 'text' was not judged in "
         "them.",
         "The models differ in more than their fusion: model.init_args.beta is 2.5 (PoEVAE), 1.0 "
@@ -331,6 +331,13 @@ def test_runs_are_compared_wherever_their_data_lie_however_saved_and_compiled_or
     change_config(runs[1], lambda config: config.update(checkpoint={"every_n_epochs": 5}))
     compiling = {"class_path": "mmvae_bary.CompileCallback", "init_args": {"mode": "default"}}
     change_config(runs[1], lambda config: config["trainer"]["callbacks"].append(compiling))
+    changed = [read_run(run) for run in runs]
+    assert len(by_model(changed)) == 1
+    assert remarks(by_model(changed)) == [
+        "The runs have different training steps: as written, compiled."
+    ]
+    change_config(runs[0], lambda config: config["trainer"].update(callbacks=None))
+    change_config(runs[1], lambda config: config["trainer"].update(callbacks=compiling))
     assert [len(group) for group in by_model([read_run(run) for run in runs]).values()] == [2]
 
 

@@ -1,6 +1,7 @@
 """Where the time of a training step goes, by kind of operation.
 
-PolyMNIST shapes, MWB-VAE. Run ``python -m tests.benchmarks.shares``.
+PolyMNIST shapes, MWB-VAE. Run ``python -m tests.benchmarks.shares``. On a GPU what the fusion's
+own functions take is counted with the operations that they are made of.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def shares(device: torch.device, precision: str) -> dict[str, float]:
             step()
     sums: dict[str, float] = defaultdict(float)
     for event in found.key_averages():
-        if event.device_type.name != "CPU":  # a kernel, whose time its operation has too
+        if event.device_type.name != "CPU":  # a kernel, whose operation has its time, or a span
             continue
         kind = next(k for k, parts in KINDS.items() if any(p in event.key for p in parts))
         took = event.self_device_time_total if on_gpu else event.self_cpu_time_total
