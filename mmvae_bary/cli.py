@@ -14,6 +14,7 @@ from argparse import (
     ArgumentTypeError,
 )
 from collections.abc import Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from inspect import isclass, signature
 from pathlib import Path
@@ -285,6 +286,15 @@ class _SaveConfig(SaveConfigCallback):
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_hyperparams(said)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Leave no empty folder of a run that was refused; called by Lightning."""
+        folder = Path(trainer.log_dir or "")
+        if trainer.log_dir and trainer.is_global_zero and folder.is_dir():
+            with suppress(OSError):  # of a run that had begun
+                folder.rmdir()
 
 
 class _ConfigurationCLI(MultimodalCLI):

@@ -30,6 +30,7 @@ def test_a_mistake_is_refused_in_the_words_of_the_page(number: int, tally: Tally
             assert rows()[number] == row(mistake, text)
         assert not MARKER.exists()
         assert not list(Path().rglob("*.part"))
+        assert all(any(folder.iterdir()) for folder in Path().glob("runs/*/version_*"))
         assert mistake.what in MADE_BY_HAND or not list(Path().glob("runs/**/checkpoints"))
 
 
