@@ -288,18 +288,17 @@ class _FromNatural(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, shift: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
-        scale = precision.rsqrt()
-        mean = scale.square() * shift
-        ctx.save_for_backward(mean, scale)
+        mean, scale = shift / precision, precision.rsqrt()
+        ctx.save_for_backward(mean, scale, precision)
         return mean, scale
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        mean, scale = ctx.saved_tensors
+        mean, scale, precision = ctx.saved_tensors
         by_mean, by_scale = gradients
-        by_precision = (by_mean * mean).addcmul_(by_scale, scale, value=0.5)
-        by_shift = (by_mean * scale).mul_(scale)
-        return by_shift, by_precision.mul_(scale).mul_(scale).neg_()
+        together = (by_mean * mean).addcmul_(by_scale, scale, value=0.5)
+        zero = mean.new_zeros(())
+        return by_mean / precision, torch.addcdiv(zero, together, precision, value=-1)
 
 
 def _full_product(
