@@ -8,7 +8,11 @@ from typing import Any
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from nbclient.exceptions import CellTimeoutError
 
+TIMEOUT = 300  # seconds of a cell, and before which a notebook that hangs leaves its stacks
+STACKS = f"""import faulthandler
+faulthandler.dump_traceback_later({TIMEOUT - 5}, file=open("stacks.txt", "w"))"""
 FOLDER = Path(__file__).parents[1] / "examples" / "notebooks"
 NOTEBOOKS = sorted(path.name for path in FOLDER.glob("*.ipynb"))
 
@@ -33,8 +37,13 @@ def test_both_are_there() -> None:
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_runs(name: str, tmp_path: Path) -> None:
     notebook = read(name)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(STACKS))
     where = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=where).execute()
+    client = NotebookClient(notebook, timeout=TIMEOUT, kernel_name="python3", resources=where)
+    try:
+        client.execute()
+    except CellTimeoutError as error:
+        pytest.fail(f"{error}{(tmp_path / 'stacks.txt').read_text('utf-8')}")
     assert shown(notebook, "text/html").count("<table>") >= 1
     assert len(shown(notebook, "image/png")) > 10_000
     assert "print(model.modalities)" in shown(notebook, "text/plain")
