@@ -59,6 +59,7 @@ from mmvae_bary.data import DigitsDataModule, MultimodalDataModule
 from mmvae_bary.model import MWBVAE, WBVAE, MoEVAE, MoPoEVAE, MultimodalVAE, PoEVAE
 from mmvae_bary.plans import BENCHMARKS, CONFIG_OPTIONS, PACKAGED, find_config
 from mmvae_bary.pretrained import hyperparameters
+from mmvae_bary.runs import as_list
 
 CHANGED = ("--model", "--data", "--trainer")  # what options of a configuration start with
 FOUND_BY_LIGHTNING = (None, "last", "best", "hpc")  # in place of the path of a checkpoint
@@ -198,8 +199,8 @@ class MultimodalCLI(LightningCLI):
 
 
 def _has_bar(callbacks: Any) -> bool:
-    given = callbacks if isinstance(callbacks, list) else [callbacks]
-    return any("ProgressBar" in getattr(callback, "class_path", "") for callback in given)
+    paths = [getattr(callback, "class_path", "") for callback in as_list(callbacks)]
+    return any("ProgressBar" in path for path in paths)
 
 
 def _refuse_another_run(trainer: Trainer) -> None:
@@ -216,8 +217,7 @@ def _refuse_another_run(trainer: Trainer) -> None:
 
 def _group(config: Namespace) -> None:
     """Name and group runs on Weights & Biases by benchmark and model, unless told otherwise."""
-    given = config.trainer.logger
-    for logger in given if isinstance(given, list) else [given]:
+    for logger in as_list(config.trainer.logger):
         if getattr(logger, "class_path", "").endswith("WandbLogger"):
             model, data = (config[key].class_path.rpartition(".")[2] for key in ("model", "data"))
             benchmark = data.removesuffix("DataModule")
@@ -291,10 +291,11 @@ class _SaveConfig(SaveConfigCallback):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Leave no empty folder of a run that was refused; called by Lightning."""
-        folder = Path(trainer.log_dir or "")
-        if trainer.log_dir and trainer.is_global_zero and folder.is_dir():
-            with suppress(OSError):  # of a run that had begun
-                folder.rmdir()
+        # by what loggers say: other processes, which the trainer would ask, may be elsewhere
+        folders = [logger.log_dir for logger in trainer.loggers if logger.log_dir]
+        for folder in folders if trainer.is_global_zero else []:
+            with suppress(OSError):  # there is none, or it is of a run that had begun
+                Path(folder).rmdir()
 
 
 class _ConfigurationCLI(MultimodalCLI):

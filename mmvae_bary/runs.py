@@ -86,9 +86,8 @@ class Run:
 
     @property
     def callbacks(self) -> list[dict[str, Any]]:
-        """Those of the trainer, of which a single one stands in a configuration without a list."""
-        given = (self.config.get("trainer") or {}).get("callbacks") or []
-        return given if isinstance(given, list) else [given]
+        """The settings of those that the trainer had."""
+        return as_list(self.config["trainer"].get("callbacks"))
 
     @property
     def compiled(self) -> str:
@@ -112,8 +111,7 @@ class Run:
         Compiled or not is none: it changes a run as another seed does.
         """
         callbacks = [x for x in self.callbacks if not x["class_path"].endswith(COMPILES)]
-        trainer = {**(self.config.get("trainer") or {}), "callbacks": callbacks}
-        config = {**self.config, "trainer": trainer}
+        config = {**self.config, "trainer": {**self.config["trainer"], "callbacks": callbacks}}
         return {key: value for key, value in _flat(config) if not _starts(key, FREE)}
 
     def _repr_html_(self) -> str:
@@ -168,13 +166,21 @@ def read_run(folder: Path) -> Run:
     meta = results.pop("meta", None)
     if not isinstance(meta, dict) or not set(meta) >= META or not _is_dict(meta, "versions"):
         raise ValueError(f"{folder / 'results.json'}: got no meta of a run, expected one")
-    if not set(config) >= SECTIONS or not _is_dict(config, "model", "init_args", "modalities"):
+    sections = [("model", "init_args", "modalities"), ("trainer",)]
+    if not set(config) >= SECTIONS or not all(_is_dict(config, *path) for path in sections):
         raise ValueError(
             f"{folder / 'config.yaml'}: got settings that are not whole, expected those of a run"
         )
     if not all(isinstance(value, int | float) for value in results.values()):
         raise ValueError(f"{folder / 'results.json'}: got a figure that is no number")
     return Run(folder, results, meta, config)
+
+
+def as_list(given: Any) -> list[Any]:
+    """What a configuration says of one or of several, of which one alone needs no list."""
+    if isinstance(given, list):
+        return given
+    return [] if given is None else [given]
 
 
 def _is_dict(settings: Any, *path: str) -> bool:

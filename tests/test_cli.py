@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 from torch import Tensor
 from torch.distributions import Distribution
@@ -376,6 +378,25 @@ def test_offline_weights_and_biases_run(cache: str, monkeypatch: pytest.MonkeyPa
     assert json.loads(settings["beta"]) == 2.5
     assert json.loads(settings["seed_everything"]) == 0
     assert json.loads(settings["data"])["init_args"]["num_train"] == 600
+
+
+def test_a_refused_run_without_a_logger_leaves_the_users_folder() -> None:
+    run = ["fit", "--config=digits.yaml", *LITTLE, "--trainer.logger=false"]
+    with pytest.raises(SystemExit, match="at most the 20 training tuples"):
+        cli.main([*run, "--data.init_args.num_train=20"])
+    assert Path.cwd().is_dir()
+
+
+def test_a_process_that_fails_asks_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which may have ended, or wait elsewhere."""
+    trainer = Trainer(accelerator="cpu", logger=CSVLogger("runs"))
+    monkeypatch.setattr(trainer.strategy, "broadcast", pytest.fail)
+    folder = Path(trainer.loggers[0].log_dir or "")
+    folder.mkdir(parents=True)
+    model: Any = None
+    saving: Any = cli._SaveConfig
+    saving.on_exception(None, trainer, model, RuntimeError())
+    assert not folder.exists()
 
 
 def test_a_users_own_group_and_name_stay() -> None:

@@ -256,14 +256,13 @@ def test_terms_are_logged_where_they_are_written_or_looked_for(
     written: list[int],
     tmp_path: Path,
 ) -> None:
-    terms: dict[int, ELBO] = {}
+    given: dict[int, ELBO] = {}
 
     class Recording(MWBVAE):
-        def _log_terms(self, stage: str, *arguments: Any) -> None:
+        def _log_terms(self, stage: str, terms: ELBO, batch: Batch) -> None:
             if stage == "train":
-                assert self.terms is not None
-                terms[self.global_step] = self.terms
-            super()._log_terms(stage, *arguments)
+                given[self.global_step] = terms
+            super()._log_terms(stage, terms, batch)
 
     run = Trainer(
         max_steps=steps, log_every_n_steps=every, logger=CSVLogger(tmp_path), accelerator="cpu",
@@ -271,13 +270,13 @@ def test_terms_are_logged_where_they_are_written_or_looked_for(
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     run.fit(Recording(tiny_modalities(), LATENT_DIM), Batches(7), Batches())
-    assert list(terms) == logged
+    assert list(given) == logged
     path = Path(run.log_dir or "") / "metrics.csv"
     rows = list(csv.DictReader(path.read_text("utf-8").splitlines())) if path.is_file() else []
     kept = {
-        "train/kl": {step: x.kl.item() for step, x in terms.items()},
+        "train/kl": {step: x.kl.item() for step, x in given.items()},
         "train/reconstruction/image": {
-            step: x.log_likelihood["image"].item() for step, x in terms.items()
+            step: x.log_likelihood["image"].item() for step, x in given.items()
         },
     }
     for key, values in kept.items():
