@@ -36,9 +36,11 @@ from mmvae_bary.distributions import DiagonalGaussian, diagonal_gaussian
 from mmvae_bary.likelihoods import Categorical, Laplace, Normal
 from mmvae_bary.networks import MLPDecoder, MLPEncoder
 
-# of processes that share the cores (pytest -n) each has one thread, and so have those they start
+# of processes that share the cores (pytest -n) each has one thread, and so have those they start:
+# with two, whose turns come apart, a step takes ten times as long. Set, as workers inherit the
+# number of the process that started them
 THREADS = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
-os.environ.setdefault("OMP_NUM_THREADS", THREADS)
+os.environ["OMP_NUM_THREADS"] = THREADS
 torch.set_num_threads(int(THREADS))
 
 # shrinking takes minutes, and what is drawn is small as it is

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+import torch
 from nbclient import NotebookClient
 from nbclient.exceptions import CellTimeoutError
 
@@ -37,6 +39,10 @@ def _innermost(stacks: str) -> str:
 
 def test_both_are_there() -> None:
     assert NOTEBOOKS == ["digits.ipynb", "own_data.ipynb"]
+
+
+def test_a_kernel_has_no_more_threads_than_this_process() -> None:
+    assert int(os.environ["OMP_NUM_THREADS"]) == torch.get_num_threads()
 
 
 @pytest.mark.filterwarnings("default")  # of Jupyter's own
