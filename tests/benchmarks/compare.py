@@ -320,6 +320,7 @@ def lines(device: torch.device, rounds: int, parts: list[str]) -> Iterator[str]:
         "fusion": lambda: fusions(device),
     }
     for name in (name for name in groups if not parts or name.split()[0] in parts):
+        torch.compiler.reset()  # which compiles no more than eight models of a process
         times = in_turn(groups[name](), rounds, device)
         for task, seconds in times.items():
             floor = times.get(f"floor {task.split()[0]}")  # of what is compiled, uncompiled
